@@ -1,0 +1,32 @@
+# Everything a newcomer or the CI runs. PYTHON chooses the interpreter that .venv is made from.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: venv demo test lint bench clean
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev,report]'
+	touch $@
+
+demo: venv
+	PATH="$(abspath $(BIN)):$$PATH" bash scripts/demo.sh
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: venv
+	PATH="$(abspath $(BIN)):$$PATH" bash -c 'for b in benchmarks/bench_*.py; do python "$$b"; done'
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .coverage
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,249 @@
+"""Checkpoints: one file of plain tensors and plain data, from which learning or sampling goes on.
+
+The file is a `torch.save` of nested dicts, lists, numbers, strings and tensors, and is read with
+``weights_only=True``: loading one executes nothing. Writing replaces the old file atomically.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import zipfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gcn_cli.config import Config, validate
+from gcn_cli.core.langevin import ChainState, LangevinParams
+from gcn_cli.core.learning import Moments, as_weights, parameters
+from gcn_cli.core.model import LevelModel, Model, SamplerParams
+from gcn_cli.core.network import ConvNet, LayerSpec, Weights
+from gcn_cli.core.schedule import LearningState
+from gcn_cli.errors import CheckpointError, GcnError
+from gcn_cli.imaging import atomic_write_bytes
+
+FORMAT, VERSION = "gcn-checkpoint", 1
+MAX_BYTES = 8 * 2**30
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything a run leaves: resolved config, images learned from, state, model so far.
+
+    ``observed`` (N, C, H, W) and ``mean`` (C, 1, 1) are grey levels.
+    """
+
+    config: Config
+    observed: Tensor
+    mean: Tensor
+    state: LearningState
+    model: Model
+    complete: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that name the model's weights."""
+        digest = hashlib.sha256()
+        for level in self.model.levels:
+            for tensor in parameters(level.weights):
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write atomically.
+
+    Raises:
+        GcnError: the disk refuses.
+    """
+    buffer = io.BytesIO()
+    torch.save(_pack(checkpoint), buffer)
+    try:
+        atomic_write_bytes(path, buffer.getvalue())
+    except OSError as error:
+        raise GcnError(f"cannot write {path}: {error.strerror}") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, or the ``run.pt`` of a run folder, onto the CPU.
+
+    Raises:
+        CheckpointError: missing, truncated, foreign, newer or hostile, in one sentence.
+    """
+    path = path / "run.pt" if path.is_dir() else path
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    if os.path.getsize(path) > MAX_BYTES:
+        raise CheckpointError(f"{path} is larger than any checkpoint of gcn")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path} is truncated or not a gcn checkpoint")
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than plain tensors and was not loaded; it is not a gcn checkpoint"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is truncated or not a gcn checkpoint") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a gcn checkpoint")
+    if data.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint version {data.get('version')}; this gcn reads {VERSION}"
+        )
+    try:
+        return _unpack(data)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, GcnError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": checkpoint.config.model_dump(mode="json"),
+        "observed": _compact(checkpoint.observed),
+        "mean": checkpoint.mean.cpu(),
+        "complete": checkpoint.complete,
+        "model": [_pack_level(level) for level in checkpoint.model.levels],
+        "state": _pack_state(checkpoint.state),
+    }
+
+
+def _unpack(data: dict[str, Any]) -> Checkpoint:
+    levels = tuple(_unpack_level(level) for level in data["model"])
+    observed, mean = data["observed"].to(torch.float32), data["mean"]
+    if not levels:
+        raise ValueError("it holds no model")
+    if observed.ndim != 4 or mean.shape != (observed.shape[1], 1, 1):
+        raise ValueError("images and mean colour do not agree")
+    if any(level.net.channels != mean.shape[0] for level in levels):
+        raise ValueError("network and mean colour do not agree")
+    return Checkpoint(
+        config=validate(data["config"]),
+        observed=observed,
+        mean=mean,
+        state=_unpack_state(data["state"]),
+        model=Model(levels, mean),
+        complete=bool(data["complete"]),
+    )
+
+
+def _compact(observed: Tensor) -> Tensor:
+    """Whole grey levels as bytes, anything finer as it is."""
+    whole = observed.cpu().round().clamp(0, 255)
+    return whole.to(torch.uint8) if torch.equal(whole, observed.cpu()) else observed.cpu()
+
+
+def _pack_weights(weights: Weights) -> list[Tensor]:
+    # Contiguous copies: a view or another memory layout would save more than it shows.
+    return [t.detach().cpu().clone(memory_format=torch.contiguous_format) for t in parameters(weights)]
+
+
+def _unpack_weights(tensors: list[Tensor], net: ConvNet) -> Weights:
+    weights = as_weights(tensors)
+    for layer, spec, c in zip(weights, net.layers, net.in_channels(), strict=False):
+        if layer.w.shape != (spec.filters, c, spec.size, spec.size):
+            raise ValueError("weights do not fit the network")
+        if layer.b.shape != (spec.filters,):
+            raise ValueError("biases do not fit the network")
+        if not bool(torch.isfinite(layer.w).all() and torch.isfinite(layer.b).all()):
+            raise ValueError("weights are not finite")
+    return weights
+
+
+def _pack_level(level: LevelModel) -> dict[str, Any]:
+    return {
+        "layers": [asdict(spec) for spec in level.net.layers],
+        "channels": level.net.channels,
+        "weights": _pack_weights(level.weights),
+        "path": [_pack_weights(weights) for weights in level.path],
+        "langevin": asdict(level.langevin),
+        "sampler": asdict(level.sampler),
+        "boundary": level.boundary,
+        "scale": level.scale,
+    }
+
+
+def _unpack_level(data: dict[str, Any]) -> LevelModel:
+    net = ConvNet(tuple(LayerSpec(**spec) for spec in data["layers"]), data["channels"])
+    if data["boundary"] not in ("torus", "bounded"):
+        raise ValueError("unknown boundary")
+    weights = _unpack_weights(data["weights"], net)
+    if len(weights) != len(net.layers):
+        raise ValueError("weights do not fit the network")
+    return LevelModel(
+        net=net,
+        weights=weights,
+        langevin=LangevinParams(**data["langevin"]),
+        sampler=SamplerParams(**data["sampler"]),
+        boundary=data["boundary"],
+        scale=float(data["scale"]),
+        path=tuple(_unpack_weights(tensors, net) for tensors in data["path"]),
+    )
+
+
+def _pack_state(state: LearningState) -> dict[str, Any]:
+    return {
+        "level": state.level,
+        "stage": state.stage,
+        "update": state.update,
+        "weights": _pack_weights(state.weights),
+        "average": _pack_weights(state.average),
+        "moments": [
+            [t.cpu() for t in state.moments.first],
+            [t.cpu() for t in state.moments.second],
+            state.moments.count,
+        ],
+        "chains": state.chains.images.cpu().contiguous(),
+        "chain_step": state.chains.step,
+        "path": [_pack_weights(weights) for weights in state.path],
+        "finished": [_pack_level(level) for level in state.finished],
+        "rate_scale": state.rate_scale,
+        "rollbacks": state.rollbacks,
+        "strikes": state.strikes,
+    }
+
+
+def _unpack_state(data: dict[str, Any]) -> LearningState:
+    first, second, count = data["moments"]
+    return LearningState(
+        level=int(data["level"]),
+        stage=int(data["stage"]),
+        update=int(data["update"]),
+        weights=as_weights(data["weights"]),
+        average=as_weights(data["average"]),
+        moments=Moments(tuple(first), tuple(second), int(count)),
+        chains=ChainState(data["chains"], int(data["chain_step"])),
+        path=tuple(as_weights(tensors) for tensors in data["path"]),
+        finished=tuple(_unpack_level(level) for level in data["finished"]),
+        rate_scale=float(data["rate_scale"]),
+        rollbacks=int(data["rollbacks"]),
+        strikes=int(data["strikes"]),
+    )
+
+
+def state_to(state: LearningState, device: torch.device) -> LearningState:
+    """The same state with its tensors on ``device``."""
+    def move(weights: Weights) -> Weights:
+        return tuple(layer._replace(w=layer.w.to(device), b=layer.b.to(device)) for layer in weights)
+
+    images = state.chains.images.to(device)
+    if images.ndim == 4:
+        images = images.contiguous(memory_format=torch.channels_last)
+    return replace(
+        state,
+        weights=move(state.weights),
+        average=move(state.average),
+        moments=Moments(
+            tuple(t.to(device) for t in state.moments.first),
+            tuple(t.to(device) for t in state.moments.second),
+            state.moments.count,
+        ),
+        chains=ChainState(images, state.chains.step),
+    )

@@ -1,0 +1,7 @@
+"""The mathematics of the generative ConvNet: torch and the standard library only.
+
+Reading order: `network` (tilt, pattern, basis) -> `energy` (density, score, linear piece) ->
+`noise` -> `langevin` -> `fused` (the same basis, rearranged for speed) -> `learning` -> `guard`
+-> `schedule` (layers grown one by one, pyramids). Nothing here knows files, clocks, terminals or
+global random state.
+"""

@@ -1,0 +1,139 @@
+"""Langevin dynamics, driven by the auto-encoder's reconstruction error.
+
+One step in grey levels (Xie et al. 2016, equation of section 5):
+
+    I <- I - eps^2/2 [ (I - c)/sigma^2 - B(I) ] + eps sqrt(T) Z,    Z ~ N(0, 1)
+
+With ``eta = eps^2 / (2 sigma^2)`` this is ``I <- (1 - eta) I + eta (c + sigma^2 B(I)) + noise``:
+every step moves the image a fraction eta towards its reconstruction. T = 0 descends to a local
+mode, where ``I = c + sigma^2 B(I)``. Nothing is clamped inside the chain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gcn_cli.core.noise import NoiseSource
+
+Basis = Callable[[Tensor], Tensor]
+"""Maps images (N, C, H, W) to B(I) of the same shape."""
+
+
+@dataclass(frozen=True)
+class LangevinParams:
+    """Constants of the dynamics; ``sigma`` and ``eps`` in grey levels.
+
+    ``dither`` > 1 evaluates each step at a random shift of the torus, in [0, dither) px per axis:
+    an unbiased estimate of the score of the tilt averaged over those shifts, which has no phase
+    and so leaves no grid with the period of the network's stride.
+
+    ``cooling`` is the share of a run's steps, its last ones, over which the temperature falls
+    linearly to 0, so that the run ends without noise.
+    """
+
+    sigma: float
+    eps: float
+    temperature: float = 1.0
+    dither: int = 1
+    cooling: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.sigma <= 0 or self.eps <= 0 or self.temperature < 0:
+            raise ValueError(f"sigma and eps must be positive, temperature not negative: {self}")
+        if self.eps >= 2 * self.sigma:
+            raise ValueError(f"eps {self.eps:g} is not below 2 sigma = {2 * self.sigma:g}")
+
+    @property
+    def eta(self) -> float:
+        """Share of the way to the reconstruction that one step goes."""
+        return self.eps**2 / (2 * self.sigma**2)
+
+    def temperature_at(self, step: int, steps: int) -> float:
+        """Temperature of step ``step`` in a run of ``steps``."""
+        if self.cooling == 0:
+            return self.temperature
+        left = (steps - 1 - step) / (self.cooling * steps)
+        return self.temperature * min(1.0, left)
+
+    def cooled(self, temperature: float) -> LangevinParams:
+        """The same dynamics at another temperature."""
+        return replace(self, temperature=temperature)
+
+
+@dataclass(frozen=True)
+class ChainState:
+    """Parallel chains: ``images`` (N, C, H, W), float32 grey levels minus the mean, and the number
+    of steps taken so far, which keys the noise of the next one."""
+
+    images: Tensor
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class ChainInfo:
+    """What the last of a run of steps saw: the basis B (N, C, H, W), before the move."""
+
+    basis: Tensor
+
+
+def langevin_step(
+    images: Tensor,
+    basis: Basis,
+    params: LangevinParams,
+    noise: Tensor | None,
+    centre: Tensor | None = None,
+    shift: tuple[int, int] = (0, 0),
+) -> tuple[Tensor, Tensor]:
+    """One step; returns the moved images and the basis that moved them.
+
+    ``noise`` is Z (N, C, H, W), ignored at zero temperature; ``centre`` is c; ``shift`` rolls the
+    torus before the basis is taken and back after.
+    """
+    moved = torch.roll(images, shift, (-2, -1)) if any(shift) else images
+    b = basis(moved)
+    if any(shift):
+        b = torch.roll(b, (-shift[0], -shift[1]), (-2, -1))
+    eta = params.eta
+    out = images.mul(1 - eta).add_(b, alpha=eta * params.sigma**2)
+    if centre is not None:
+        out.add_(centre, alpha=eta)
+    if noise is not None and params.temperature > 0:
+        out.add_(noise, alpha=params.eps * math.sqrt(params.temperature))
+    return out, b
+
+
+@torch.no_grad()
+def run_langevin(
+    state: ChainState,
+    basis: Basis,
+    params: LangevinParams,
+    steps: int,
+    noise: NoiseSource,
+    centre: Tensor | None = None,
+    purpose: str = "langevin",
+    done: int = 0,
+    total: int | None = None,
+) -> tuple[ChainState, ChainInfo]:
+    """``steps`` Langevin steps; the one loop in which nearly all time is spent.
+
+    The noise of step t is keyed by (``noise.seed``, ``purpose``, t, chain), t counted from
+    ``state.step``. Where a run is cut into pieces, ``done`` of its ``total`` steps lie behind, which
+    matters to cooling alone. No value is read back from the device.
+    """
+    images, b = state.images, torch.zeros_like(state.images)
+    z = torch.empty_like(images, memory_format=torch.contiguous_format)
+    for k in range(steps):
+        t = state.step + k
+        now = params.cooled(params.temperature_at(done + k, total or steps))
+        shift = (0, 0)
+        if params.dither > 1:
+            dy, dx = noise.integers(f"{purpose}/dither", t, (params.dither, params.dither))
+            shift = (dy, dx)
+        drawn = noise.normal_(z, purpose, t) if now.temperature > 0 else None
+        images, b = langevin_step(images, basis, now, drawn, centre, shift)
+    return ChainState(images, state.step + steps), ChainInfo(b)

@@ -1,0 +1,82 @@
+"""What learning leaves behind: one field, or a pyramid of fields, ready to be sampled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gcn_cli.core.langevin import LangevinParams
+from gcn_cli.core.network import Boundary, ConvNet, Weights
+
+
+@dataclass(frozen=True)
+class SamplerParams:
+    """How a fresh chain of one level runs.
+
+    It starts at the reference's centre plus ``start_noise`` grey levels of white noise. Where a
+    learning path was kept, the chain takes ``steps`` steps under each of its snapshots, oldest
+    first; then ``steps`` steps under the final weights, and ``polish`` steps at temperature 0,
+    which end near the mean of the Gaussian piece that the chain reached.
+    """
+
+    steps: int
+    start_noise: float = 0.0
+    polish: int = 0
+
+
+@dataclass(frozen=True)
+class LevelModel:
+    """The random field of one pyramid level.
+
+    ``scale`` is the side of this level's images over that of the full size; ``path`` holds
+    snapshots of the weights taken while learning, shallower nets first where layers were grown.
+    """
+
+    net: ConvNet
+    weights: Weights
+    langevin: LangevinParams
+    sampler: SamplerParams
+    boundary: Boundary
+    scale: float = 1.0
+    path: tuple[Weights, ...] = ()
+
+    def segments(self) -> list[tuple[Weights, int, bool]]:
+        """(weights, steps, hot) in the order that a fresh chain meets them."""
+        runs = [(w, self.sampler.steps, True) for w in self.path]
+        runs.append((self.weights, self.sampler.steps, True))
+        if self.sampler.polish:
+            runs.append((self.weights, self.sampler.polish, False))
+        return runs
+
+    def total_steps(self) -> int:
+        """Langevin steps of one fresh chain."""
+        return sum(steps for _, steps, _ in self.segments())
+
+
+@dataclass(frozen=True)
+class Model:
+    """Levels from coarse to fine, and ``mean`` (C, 1, 1), the mean colour that was subtracted."""
+
+    levels: tuple[LevelModel, ...]
+    mean: Tensor
+
+    @property
+    def channels(self) -> int:
+        """Colours of the images."""
+        return self.levels[0].net.channels
+
+    @property
+    def multiple(self) -> int:
+        """Sides of a torus must be multiples of this many px, on account of strides and levels."""
+        return math.lcm(*(_multiple(level) for level in self.levels))
+
+    @property
+    def receptive_field(self) -> int:
+        """Largest receptive field of any level, in px of the full size."""
+        return max(math.ceil(lv.net.receptive_field / lv.scale) for lv in self.levels)
+
+
+def _multiple(level: LevelModel) -> int:
+    return level.net.total_stride * round(1 / level.scale)

@@ -1,0 +1,48 @@
+"""Random numbers keyed by what they are for, never by when they are drawn.
+
+The noise of chain k at step t is a function of (seed, purpose, t, k) alone: the same at any batch
+size, in any order, after any resume. One `torch.Generator` per key is seeded with a hash; values
+are equal on one device type, not across CPU and CUDA, whose generators differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def derive_seed(seed: int, *key: int | str) -> int:
+    """A 63-bit seed for ``key`` (purpose, step, chain ...) under the user's ``seed``."""
+    text = "/".join(str(part) for part in (seed, *key))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def generator(seed: int, *key: int | str, device: torch.device | None = None) -> torch.Generator:
+    """A generator that starts where ``key`` says."""
+    return torch.Generator(device or torch.device("cpu")).manual_seed(derive_seed(seed, *key))
+
+
+class NoiseSource:
+    """Gaussian noise and small integers for a set of chains."""
+
+    def __init__(self, seed: int, chains: Sequence[int], device: torch.device) -> None:
+        """``chains`` names the rows of every batch drawn from here."""
+        self.seed = seed
+        self.chains = tuple(chains)
+        self._generator = torch.Generator(device)
+
+    def normal_(self, out: Tensor, purpose: str, step: int) -> Tensor:
+        """Fill ``out`` (N, C, H, W) with N(0, 1), row k keyed by (seed, purpose, step, chain k)."""
+        for row, chain in enumerate(self.chains):
+            self._generator.manual_seed(derive_seed(self.seed, purpose, step, chain))
+            out[row].normal_(generator=self._generator)
+        return out
+
+    def integers(self, purpose: str, step: int, bounds: Sequence[int]) -> list[int]:
+        """One integer in [0, bound) per bound, keyed by (seed, purpose, step), on the host."""
+        return [
+            derive_seed(self.seed, purpose, step, axis) % bound for axis, bound in enumerate(bounds)
+        ]

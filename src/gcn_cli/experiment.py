@@ -1,0 +1,311 @@
+"""Training as a user sees it: images in, a run folder out. Here the core meets the disk.
+
+Run folder: ``run.pt`` (checkpoint), ``config.yaml`` (resolved, replayable), ``meta.json``,
+``metrics.jsonl`` (one line per update), ``reals.png``, ``samples-000050.png`` ...
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, state_to
+from gcn_cli.config import Config, dump
+from gcn_cli.core.guard import StepInfo
+from gcn_cli.core.schedule import LearningState, LevelPlan, Machine, Plan, begin, current_model, learn
+from gcn_cli.errors import DeviceError, DivergenceError, ImageError, Interrupted
+from gcn_cli.imaging import (
+    atomic_write_text,
+    find_images,
+    image_grid,
+    load_image,
+    resize,
+    save_png,
+)
+from gcn_cli.plan import Subject, build_plan, mean_colour
+from gcn_cli.progress import Progress
+from gcn_cli.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
+
+_GRID_CHAINS = 16
+
+
+@dataclass
+class Stop:
+    """A request to end after the current update: set by signals, or by a time budget."""
+
+    deadline: float | None = None  # time.monotonic() seconds
+    signal_exit_code: int | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether to save and end now."""
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        return late or self.signal_exit_code is not None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to learn: a name, its images (N, C, H, W) in grey levels, their mean colour."""
+
+    name: str
+    observed: Tensor
+    mean: Tensor
+    sources: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a run lies and whether its plan was fulfilled."""
+
+    folder: Path
+    complete: bool
+    already: bool = False
+
+
+@dataclass
+class _Clock:
+    """Estimates the time left from the work done in this call."""
+
+    plan: Plan
+    channels: int
+    started: float = field(default_factory=time.monotonic)
+    work: float = 0.0
+
+    def add(self, info: StepInfo) -> None:
+        self.work += update_cost(self.plan.levels[info.level], info.stage)
+
+    def left(self, state: LearningState) -> float:
+        """Seconds until the plan is fulfilled."""
+        ahead = 0.0
+        for index, level in enumerate(self.plan.levels[state.level :], state.level):
+            for number, stage in enumerate(level.stages):
+                if index == state.level and number < state.stage:
+                    continue
+                current = index == state.level and number == state.stage
+                todo = stage.learning.updates - (state.update if current else 0)
+                ahead += todo * update_cost(level, number)
+        return (time.monotonic() - self.started) * ahead / max(self.work, 1e-9)
+
+
+def update_cost(level: LevelPlan, stage: int) -> float:
+    """Multiply-adds of one update, counting its Langevin steps and the gradient."""
+    learning = level.stages[stage].learning
+    net = level.net.head(level.stages[stage].depth)
+    sizes = net.map_sizes(level.canvas, level.boundary)[1:]
+    per_pass = sum(
+        spec.filters * c * spec.size**2 * h * w
+        for spec, c, (h, w) in zip(net.layers, net.in_channels(), sizes, strict=True)
+    )
+    # small maps keep the machine less busy: a fixed cost per step stands for that
+    step = 2 * per_pass * level.chains + 2e8 * level.stages[stage].depth
+    return float((learning.steps + 3) * step)
+
+
+def load_jobs(config: Config, path: Path, mode: str | None = None) -> list[Job]:
+    """The models that a file or folder of images asks for, every image read and checked.
+
+    Raises:
+        ImageError: nothing to read, an unreadable image, or images that do not agree.
+    """
+    files = find_images(path)
+    images = [_prepare(config, file, load_image(file)) for file in files]
+    if (mode or config.images.mode) == "each":
+        pairs = zip(files, images, strict=True)
+        return [_job(file.stem, image[None], (file,)) for file, image in pairs]
+    colours = max(image.shape[0] for image in images)
+    images = [image.expand(colours, -1, -1) for image in images]
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) > 1:
+        raise ImageError(
+            f"one joint model needs images of one size; {path} holds {len(shapes)} sizes "
+            "(set images.size to resize them all)"
+        )
+    name = path.stem if path.is_file() else path.resolve().name
+    return [_job(name, torch.stack(images), tuple(files))]
+
+
+def _job(name: str, observed: Tensor, files: tuple[Path, ...]) -> Job:
+    return Job(name, observed, mean_colour(observed), files)
+
+
+def _prepare(config: Config, file: Path, image: Tensor) -> Tensor:
+    if config.images.colour == "rgb":
+        image = image.expand(3, -1, -1)
+    elif image.shape[0] == 3:
+        grey = torch.equal(image[0], image[1]) and torch.equal(image[1], image[2])
+        if config.images.colour == "grey":
+            weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+            image = (image * weights).sum(0, keepdim=True)
+        elif grey:
+            image = image[:1]
+    if config.images.size:
+        return resize(image, (config.images.size, config.images.size))
+    limit = config.images.max_side
+    if limit and max(image.shape[-2:]) > limit:
+        factor = limit / max(image.shape[-2:])
+        h, w = (max(1, round(n * factor)) for n in image.shape[-2:])
+        image = resize(image, (h, w))
+    return image
+
+
+def plan_job(config: Config, job: Job) -> Plan:
+    """The plan for one job; errors name its image."""
+    try:
+        return build_plan(config, Subject.of(job.observed, job.mean))
+    except ImageError as error:
+        where = job.sources[0].name if len(job.sources) == 1 else job.name
+        raise ImageError(f"{where}: {error}") from error
+
+
+def train_job(
+    config: Config,
+    job: Job,
+    out: Path,
+    machine: Machine,
+    progress: Progress,
+    stop: Stop,
+    argv: Sequence[str] = (),
+) -> TrainResult:
+    """Learn one model in a new run folder below ``out``."""
+    plan = plan_job(config, job)
+    folder = create_run_dir(out, job.name)
+    atomic_write_text(folder / "config.yaml", dump(config))
+    sources = [str(path) for path in job.sources]
+    write_meta(folder, list(argv) or sys.argv, {"images": sources, "device": str(machine.device)})
+    save_png(folder / "reals.png", image_grid(list(job.observed[:_GRID_CHAINS])))
+    return _run(config, plan, job, begin(), folder, machine, progress, stop)
+
+
+def resume_job(
+    folder: Path, config: Config | None, machine: Machine, progress: Progress, stop: Stop
+) -> TrainResult:
+    """Go on where a run stopped, in place; ``config`` replaces the stored one to extend it.
+
+    Raises:
+        CheckpointError: there is nothing to go on from.
+    """
+    folder = folder if folder.is_dir() else folder.parent
+    saved = load_checkpoint(folder)
+    config = config or saved.config
+    job = Job(folder.name, saved.observed, saved.mean)
+    plan = plan_job(config, job)
+    if saved.state.complete(plan):
+        return TrainResult(folder, complete=True, already=True)
+    done = saved.state.done(plan)
+    kept = [r for r in read_jsonl(folder / "metrics.jsonl") if r["done"] <= done]
+    text = "".join(_json_line(record) for record in kept)
+    atomic_write_text(folder / "metrics.jsonl", text)
+    atomic_write_text(folder / "config.yaml", dump(config))
+    state = state_to(saved.state, machine.device)
+    return _run(config, plan, job, state, folder, machine, progress, stop)
+
+
+def _json_line(record: object) -> str:
+    return json.dumps(record) + "\n"
+
+
+def _run(
+    config: Config,
+    plan: Plan,
+    job: Job,
+    state: LearningState,
+    folder: Path,
+    machine: Machine,
+    progress: Progress,
+    stop: Stop,
+) -> TrainResult:
+    progress.start(plan.total_updates, job.name)
+    clock = _Clock(plan, job.observed.shape[1])
+    saved_at = state.done(plan)
+    try:
+        for state, info in _guarded(plan, job, state, machine, config, folder):
+            done = state.done(plan)
+            clock.add(info)
+            append_jsonl(folder / "metrics.jsonl", _record(info, done, clock.started))
+            progress.update(done, _fields(info, clock.left(state)))
+            if info.event:
+                progress.message(f"{job.name}: {info.event}")
+            complete = state.complete(plan)
+            if complete or done % config.output.grid_every == 0:
+                _write_grid(folder, done, state, job.mean)
+            if complete or stop.wanted or done - saved_at >= config.output.checkpoint_every:
+                _save(folder, config, plan, job, state)
+                saved_at = done
+            if stop.wanted and not complete:
+                if stop.signal_exit_code is not None:
+                    raise Interrupted(
+                        f"stopped after {done} of {plan.total_updates} updates; saved in {folder}, "
+                        f"go on with: gcn train --resume {folder}",
+                        stop.signal_exit_code,
+                    )
+                break
+    finally:
+        progress.close()
+    return TrainResult(folder, state.complete(plan))
+
+
+def _guarded(
+    plan: Plan, job: Job, state: LearningState, machine: Machine, config: Config, folder: Path
+) -> Iterator[tuple[LearningState, StepInfo]]:
+    """`learn`, its failures told in the user's words; what was learned before is kept."""
+    last = state
+    try:
+        for last, info in learn(plan, job.observed, job.mean, state, machine):
+            yield last, info
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            "out of memory; lower levels.*.learning.count (chains) or canvas"
+        ) from error
+    except DivergenceError as error:
+        append_jsonl(folder / "metrics.jsonl", {"done": last.done(plan), "event": str(error)})
+        if last.weights or last.finished:
+            _save(folder, config, plan, job, last)
+        raise
+
+
+def _save(folder: Path, config: Config, plan: Plan, job: Job, state: LearningState) -> None:
+    model = current_model(plan, state, job.mean)
+    complete = state.complete(plan)
+    save_checkpoint(
+        folder / "run.pt", Checkpoint(config, job.observed, job.mean, state, model, complete)
+    )
+
+
+def _write_grid(folder: Path, done: int, state: LearningState, mean: Tensor) -> None:
+    images = state.chains.images
+    if images.ndim == 4:  # between two levels there are no chains
+        grid = image_grid(list((images[:_GRID_CHAINS].cpu() + mean)))
+        save_png(folder / f"samples-{done:06d}.png", grid)
+
+
+def _record(info: StepInfo, done: int, started: float) -> dict[str, object]:
+    record: dict[str, object] = {"done": done, **asdict(info), "gap": info.gap}
+    record["active"] = list(info.active)
+    record["seconds"] = round(time.monotonic() - started, 3)
+    return record
+
+
+def _fields(info: StepInfo, left: float) -> dict[str, str]:
+    return {
+        "f(obs)-f(syn)": f"{info.gap:+.2f}",
+        "B": f"{info.spread_basis:.1f}",
+        "chains": f"{info.spread_chains:.1f}/{info.spread_data:.1f}",
+        "left": clock_text(left),
+    }
+
+
+def clock_text(seconds: float) -> str:
+    """Seconds as 1h02m, 3m20s or 45s."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, secs = divmod(rest, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{secs:02d}s" if minutes else f"{secs}s"

@@ -1,0 +1,68 @@
+"""Which device and which arithmetic a command runs on."""
+
+from __future__ import annotations
+
+import torch
+
+from gcn_cli.core.schedule import Machine
+from gcn_cli.errors import DeviceError
+
+DEVICES = "auto, cpu, cuda or cuda:N"
+PRECISIONS = ("auto", "fp32", "bf16", "tf32")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device that ``name`` (auto, cpu, cuda, cuda:N) asks for.
+
+    Raises:
+        DeviceError: hardware asked for that is missing, or a name that means nothing.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise DeviceError(f"there is no device '{name}'; choose {DEVICES}")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise DeviceError("no CUDA device can be used here; use --device cpu or auto")
+        if number and int(number) >= torch.cuda.device_count():
+            raise DeviceError(f"there is no {name}; this machine has {torch.cuda.device_count()}")
+    return torch.device(name)
+
+
+def choose_machine(device: str = "auto", precision: str = "auto") -> Machine:
+    """Device and arithmetic; ``auto`` is bfloat16 where matrix units make it fast, else float32.
+
+    Raises:
+        DeviceError: missing hardware or an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise DeviceError(f"there is no precision '{precision}'; choose {', '.join(PRECISIONS)}")
+    where = choose_device(device)
+    if precision == "tf32" and where.type != "cuda":
+        raise DeviceError("tf32 is arithmetic of CUDA devices; use fp32 or bf16 on a CPU")
+    if where.type == "cuda":
+        tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
+        fast = torch.cuda.get_device_capability(where)[0] >= 8
+    else:
+        fast = has_matrix_units()
+    bf16 = precision == "bf16" or (precision == "auto" and fast)
+    return Machine(where, torch.bfloat16 if bf16 else torch.float32)
+
+
+def has_matrix_units() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware (AMX)."""
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(probe()) if probe else False
+
+
+def describe(machine: Machine) -> str:
+    """For the log: device and arithmetic in a few words."""
+    kind = {torch.bfloat16: "bf16", torch.float32: "fp32"}.get(machine.dtype, str(machine.dtype))
+    if machine.device.type == "cuda":
+        if kind == "fp32" and torch.backends.cudnn.allow_tf32:
+            kind = "tf32"
+        return f"{torch.cuda.get_device_name(machine.device)}, {kind}"
+    return f"CPU, {torch.get_num_threads()} threads, {kind}"

@@ -1,0 +1,166 @@
+"""From a validated config and the images at hand to the core's plan of learning."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gcn_cli.config import AdamConfig, Config, LevelConfig
+from gcn_cli.core.guard import GuardParams
+from gcn_cli.core.langevin import LangevinParams
+from gcn_cli.core.learning import AdamParams, LearningParams, SgdParams
+from gcn_cli.core.model import SamplerParams
+from gcn_cli.core.network import ConvNet, LayerSpec
+from gcn_cli.core.schedule import LevelPlan, Plan, StagePlan
+from gcn_cli.errors import ConfigError, ImageError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the plan needs to know of the observed images: their shape and contrast."""
+
+    channels: int
+    height: int
+    width: int
+    contrast: float  # standard deviation after subtracting the mean colour, grey levels
+
+    @staticmethod
+    def of(observed: Tensor, mean: Tensor) -> Subject:
+        """Read it off images (N, C, H, W) and their mean colour (C, 1, 1)."""
+        _, c, h, w = observed.shape
+        return Subject(c, h, w, float((observed - mean).std()))
+
+
+def mean_colour(observed: Tensor) -> Tensor:
+    """Mean colour (C, 1, 1) of images (N, C, H, W)."""
+    return observed.to(torch.float64).mean((0, 2, 3)).to(torch.float32).view(-1, 1, 1)
+
+
+def build_plan(config: Config, subject: Subject) -> Plan:
+    """The core's plan.
+
+    Coarse levels at which the image would shrink below twice the receptive field are left out: a
+    level cannot learn from a handful of windows.
+
+    Raises:
+        ImageError: the image is smaller than the finest level's receptive field.
+        ConfigError: layers that do not fit the image.
+    """
+    if subject.contrast < 0.5:
+        raise ImageError("the image is a single flat colour; there is no texture to learn")
+    unit = subject.contrast if config.unit == "contrast" else 1.0
+    levels = _usable(config, subject)
+    multiple = math.lcm(*(_net(lv, subject).total_stride * lv.reduce for lv in levels))
+    plans = [_level(config, lv, subject, unit, multiple) for lv in levels]
+    guard = GuardParams(**config.guard.model_dump())
+    return Plan(tuple(plans), config.seed, guard)
+
+
+def minimum_side(config: Config, channels: int = 3) -> int:
+    """The smallest image side, px, that the finest level can learn from."""
+    layers = [layer for layer in config.levels[-1].layers if layer.size != "full"]
+    specs = tuple(LayerSpec(la.filters, int(la.size), la.stride, la.padding) for la in layers)
+    return ConvNet(specs, channels).receptive_field
+
+
+def _usable(config: Config, subject: Subject) -> list[LevelConfig]:
+    side = min(subject.height, subject.width)
+    need = minimum_side(config, subject.channels)
+    if side < need:
+        raise ImageError(
+            f"the image is {subject.width}x{subject.height} px; the network sees windows of "
+            f"{need} px, so both sides must be at least {need} px"
+        )
+    levels = list(config.levels)
+    while len(levels) > 1:
+        field = _net(levels[0], subject).receptive_field
+        if side / levels[0].reduce >= 2 * field:
+            break
+        levels.pop(0)
+    return levels
+
+
+def _net(level: LevelConfig, subject: Subject) -> ConvNet:
+    specs: list[LayerSpec] = []
+    for layer in level.layers:
+        size = layer.size
+        if size == "full":
+            below = ConvNet(tuple(specs), subject.channels)
+            maps = below.map_sizes((subject.height, subject.width), "bounded")[-1]
+            if maps[0] != maps[1]:
+                raise ConfigError("a full-map top filter needs square images; set images.size")
+            size = maps[0]
+        specs.append(LayerSpec(layer.filters, size, layer.stride, layer.padding, layer.relu))
+    return ConvNet(tuple(specs), subject.channels)
+
+
+def _canvas(config: Config, subject: Subject, multiple: int) -> tuple[int, int]:
+    """The chains' size in px of the full size."""
+    sides = (config.canvas,) * 2 if config.canvas else (subject.height, subject.width)
+    if config.boundary == "bounded":
+        return sides[0], sides[1]
+    fitted = [max(multiple, n // multiple * multiple) for n in sides]
+    return fitted[0], fitted[1]
+
+
+def _level(
+    config: Config, level: LevelConfig, subject: Subject, unit: float, multiple: int
+) -> LevelPlan:
+    net = _net(level, subject)
+    sigma, eps = level.langevin.sigma * unit, level.langevin.eps * unit
+    dither = net.total_stride if level.langevin.dither else 1
+    canvas = _canvas(config, subject, multiple)
+    learning, sampling = level.learning, level.sampling
+    sampler = SamplerParams(
+        sampling.steps or learning.steps, sampling.start_noise * sigma, sampling.polish
+    )
+    try:
+        net.map_sizes((canvas[0] // level.reduce, canvas[1] // level.reduce), config.boundary)
+        langevin = LangevinParams(sigma, eps, 1.0, dither, level.langevin.cooling)
+    except ValueError as error:
+        raise ConfigError(f"this network does not fit a canvas of {canvas}: {error}") from error
+    return LevelPlan(
+        net=net,
+        scale=1 / level.reduce,
+        boundary=config.boundary,
+        langevin=langevin,
+        sampler=sampler,
+        chains=learning.count,
+        canvas=(canvas[0] // level.reduce, canvas[1] // level.reduce),
+        stages=_stages(config, level, sigma),
+        observed_copies=learning.observed_copies,
+        init_std=level.init.std,
+        top_gain=level.init.top_gain,
+        path_every=learning.path_every,
+        pool=learning.pool,
+    )
+
+
+def _stages(config: Config, level: LevelConfig, sigma: float) -> tuple[StagePlan, ...]:
+    depths = range(1, len(level.layers) + 1) if level.learning.grow else [len(level.layers)]
+    return tuple(
+        StagePlan(depth, _learning(config, level, sigma, level.learning.grow_fall**added))
+        for added, depth in enumerate(depths)
+    )
+
+
+def _learning(config: Config, level: LevelConfig, sigma: float, fall: float) -> LearningParams:
+    settings = level.learning
+    chosen = settings.optimiser
+    optimiser: AdamParams | SgdParams
+    if isinstance(chosen, AdamConfig):
+        optimiser = AdamParams(chosen.rate * fall, chosen.beta1, chosen.beta2)
+    else:
+        optimiser = SgdParams(chosen.rate * fall, chosen.decay, chosen.bias_factor, chosen.cap)
+    return LearningParams(
+        updates=max(1, round(settings.updates * config.pace)),
+        steps=settings.steps,
+        chains=settings.chains,
+        optimiser=optimiser,
+        fall=settings.fall,
+        data_noise=settings.data_noise * sigma,
+        averaging=settings.averaging,
+    )
