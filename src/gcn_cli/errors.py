@@ -15,8 +15,6 @@ there is one, the way out.
 
 from __future__ import annotations
 
-from typing import Literal
-
 
 class GcnError(Exception):
     """A failure explained by its message.
@@ -77,7 +75,7 @@ class Interrupted(GcnError):  # noqa: N818 - a request of the user, not a failur
 
     exit_code = 130
 
-    def __init__(self, message: str = "Interrupted.", signal_exit_code: Literal[130, 143] = 130):
+    def __init__(self, message: str = "Interrupted.", signal_exit_code: int = 130):
         super().__init__(message)
         self.signal_exit_code = signal_exit_code
         self.exit_code = signal_exit_code

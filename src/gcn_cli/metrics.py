@@ -4,9 +4,11 @@ Every figure compares statistics, not pixels, so samples may have another size t
 Except for `spectrum_db`, `coherence` and `diversity`, a figure is a distance divided by the same
 distance between the exemplar's own halves (left and right, top and bottom, averaged): 0 is the
 exemplar itself, about 1 is as different as one half is from the other, which is what a perfect
-sampler of a patchy texture can hope for. On an uneven exemplar that yardstick is long and forgives
-much. All random filters and directions come from fixed seeds: the same input gives the same
-figures.
+sampler of a patchy texture can hope for. Fresh draws of a known random process (42 pairs of 128 px
+pictures) averaged 0.6 to 0.9, single draws 0.3 to 2.3, and 0.04 to 3.4 in `colour`: judge by
+several samples, and do not read much into one. On an uneven exemplar the yardstick is long and
+forgives much. All random filters and directions come from fixed seeds: the same input gives the
+same figures.
 """
 
 from __future__ import annotations
@@ -151,7 +153,7 @@ def _low_pass(image: Tensor, stride: int) -> Tensor:
     """Binomial low-pass with 4 taps a side, every `stride`-th pixel kept."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     kernel = torch.outer(taps, taps).expand(image.shape[0], 1, 4, 4)
-    padded = F.pad(image[None], (1, 1, 1, 1), mode="reflect")
+    padded = F.pad(image[None], (1, 2, 1, 2), mode="reflect")
     return F.conv2d(padded, kernel, stride=stride, groups=image.shape[0])[0]
 
 

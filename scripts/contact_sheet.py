@@ -1,0 +1,35 @@
+"""A contact sheet of runs: exemplar, training chain, two fresh samples.
+
+    python scripts/contact_sheet.py --runs runs.txt --out sheet.png
+
+--runs names a file with one run folder per line; fresh samples are read from RUN/fresh/.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from gcn_cli.checkpoint import load_checkpoint
+from gcn_cli.imaging import labelled_sheet, load_image, resize, save_png
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    rows = []
+    for line in args.runs.read_text().split():
+        run = Path(line)
+        saved = load_checkpoint(run)
+        chain = saved.state.chains.images[0] + saved.mean
+        fresh = [load_image(p) for p in sorted((run / "fresh").glob("sample-*.png"))]
+        pictures = [resize(x, (256, 256)) for x in (saved.observed[0], chain, *fresh)]
+        rows.append((run.name.partition("-")[2], pictures))
+    save_png(args.out, labelled_sheet(rows, ["exemplar", "training chain", "fresh", "fresh"]))
+
+
+if __name__ == "__main__":
+    main()

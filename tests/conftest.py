@@ -1,0 +1,154 @@
+"""What the tests share: one thread, a variety of small networks, fixed weights and images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from gcn_cli.config import Config, validate
+from gcn_cli.core.network import Boundary, ConvNet, LayerSpec, LayerWeights, Weights
+from gcn_cli.core.schedule import Machine
+
+
+class Case(NamedTuple):
+    """A network on a canvas."""
+
+    net: ConvNet
+    boundary: Boundary
+    size: tuple[int, int]
+
+
+def _net(*layers: LayerSpec, channels: int = 2) -> ConvNet:
+    return ConvNet(layers, channels)
+
+
+L = LayerSpec
+CASES = {
+    "bounded, stride 1": Case(_net(L(3, 3, 1, 1), L(2, 3, 1, 2)), "bounded", (6, 7)),
+    "bounded, stride 2": Case(_net(L(3, 4, 2, 1), L(2, 3, 1, 1)), "bounded", (7, 10)),
+    "bounded, stride 3": Case(_net(L(3, 5, 3, 2), L(2, 2, 2)), "bounded", (11, 13)),
+    "bounded, strides 1 2": Case(_net(L(3, 3, 1, 2), L(2, 3, 2, 2)), "bounded", (6, 7)),
+    "full-map top, no ReLU": Case(_net(L(3, 3, 2), L(1, 4, relu=False)), "bounded", (9, 9)),
+    "three layers": Case(_net(L(3, 4, 3, 2), L(3, 3, 1, 2), L(2, 3, 1, 2)), "bounded", (12, 10)),
+    "torus, stride 1": Case(_net(L(3, 3), L(2, 4)), "torus", (6, 8)),
+    "torus, stride 2": Case(_net(L(3, 4, 2), L(2, 3)), "torus", (8, 6)),
+    "torus, odd filter": Case(_net(L(3, 5, 2), L(2, 3)), "torus", (8, 6)),
+    "torus, strides 3 2": Case(_net(L(3, 5, 3), L(2, 3, 2)), "torus", (12, 18)),
+    "valid, stride 1": Case(_net(L(3, 3), L(2, 3), channels=1), "valid", (7, 6)),
+    "valid, stride 2": Case(_net(L(3, 5, 2), L(2, 3)), "valid", (12, 11)),
+    "valid, strides 3 2": Case(_net(L(3, 4, 3), L(2, 3, 2)), "valid", (17, 15)),
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cpu() -> torch.device:
+    return torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def machine(cpu: torch.device) -> Machine:
+    return Machine(cpu)
+
+
+def _draw_weights(
+    net: ConvNet, seed: int = 0, *, gain: float = 1.0, bias: float = 0.3, dtype=torch.float64
+) -> Weights:
+    """Random filters of He size times ``gain`` and random biases: about half of the units are on."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = []
+    for spec, c in zip(net.layers, net.in_channels(), strict=True):
+        shape = (spec.filters, c, spec.size, spec.size)
+        scale = gain * math.sqrt(2 / (c * spec.size**2))
+        w = torch.randn(shape, generator=generator, dtype=torch.float64) * scale
+        b = torch.randn(spec.filters, generator=generator, dtype=torch.float64) * bias
+        weights.append(LayerWeights(w.to(dtype), b.to(dtype)))
+    return tuple(weights)
+
+
+def _all_on_weights(net: ConvNet, seed: int = 0, *, gain: float = 1.0, bias: float = 1e3) -> Weights:
+    """Every unit is on for any image of moderate size, so that B depends on the weights alone."""
+    weights = _draw_weights(net, seed, gain=gain)
+    return tuple(
+        LayerWeights(w.abs() if index else w, torch.full_like(b, bias))
+        for index, (w, b) in enumerate(weights)
+    )
+
+
+def _draw_images(*shape: int, seed: int = 1, scale: float = 1.0, dtype=torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(shape, generator=generator, dtype=torch.float64) * scale).to(dtype)
+
+
+@pytest.fixture(scope="session")
+def draw_weights() -> Callable[..., Weights]:
+    return _draw_weights
+
+
+@pytest.fixture(scope="session")
+def all_on_weights() -> Callable[..., Weights]:
+    return _all_on_weights
+
+
+@pytest.fixture(scope="session")
+def draw_images() -> Callable[..., Tensor]:
+    return _draw_images
+
+
+@pytest.fixture(scope="session")
+def picture() -> Tensor:
+    """A striped 24 px grey picture in whole grey levels, (1, 1, 24, 24)."""
+    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(24.0), indexing="ij")
+    waves = 40 * torch.sin(2 * math.pi * (x + y) / 6)
+    return (120 + waves + 20 * _draw_images(24, 24, dtype=torch.float32)).round()[None, None]
+
+
+@pytest.fixture(scope="session")
+def small_level() -> Callable[..., dict[str, Any]]:
+    """Builds one level of a small config; learning=..., langevin=... change single keys."""
+
+    def build(reduce: int = 1, **changes: Any) -> dict[str, Any]:
+        level: dict[str, Any] = {
+            "reduce": reduce,
+            "layers": [{"filters": 4, "size": 4, "stride": 2}, {"filters": 3, "size": 3}],
+            "langevin": {"sigma": 20.0, "eps": 6.0},
+            "init": {"top_gain": 0.3},
+            "learning": {
+                "chains": "persistent",
+                "count": 2,
+                "steps": 2,
+                "updates": 6,
+                "optimiser": {"name": "adam", "rate": 1e-3},
+            },
+            "sampling": {"start_noise": 1.0},
+        }
+        for key, value in changes.items():
+            level[key] = {**level[key], **value} if isinstance(value, dict) else value
+        return level
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_config(small_level: Callable[..., dict[str, Any]]) -> Callable[..., Config]:
+    """Builds a small config with the given levels, one torus level by default."""
+
+    def build(*levels: dict[str, Any], **changes: Any) -> Config:
+        data = {"boundary": "torus", "canvas": 16, "levels": list(levels) or [small_level()]}
+        return validate({**data, **changes})
+
+    return build

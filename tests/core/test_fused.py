@@ -1,0 +1,73 @@
+"""The fast basis equals the reference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gcn_cli.core.fused import FusedBasis
+from gcn_cli.core.network import ConvNet, LayerSpec
+
+
+def _fused(case, cpu, batch=2, dtype=torch.float64):
+    net, boundary, size = case
+    return FusedBasis(net, (batch, net.channels, *size), boundary, dtype, cpu)
+
+
+def test_equals_decoder_and_autograd(case, cpu, draw_weights, draw_images):
+    net, boundary, size = case
+    weights, images = draw_weights(net), draw_images(2, net.channels, *size)
+    found = _fused(case, cpu).load(weights)(images)
+    for oracle in (net.basis, net.basis_by_autograd):
+        torch.testing.assert_close(
+            found, oracle(images, weights, boundary), rtol=1e-12, atol=1e-12
+        )
+
+
+def test_buffers_carry_nothing_from_earlier_calls(case, cpu, draw_weights, draw_images):
+    net, boundary, size = case
+    fused = _fused(case, cpu)
+    for seed in range(3):
+        weights = draw_weights(net, seed)
+        fused.load(weights)
+        for loud in (1e3, 1.0):
+            images = draw_images(2, net.channels, *size, seed=seed, scale=loud)
+            torch.testing.assert_close(
+                fused(images), net.basis(images, weights, boundary), rtol=1e-12, atol=1e-12
+            )
+
+
+def test_bfloat16_is_close_and_not_equal(case, cpu, draw_weights, draw_images):
+    """The median image: a unit that rounding switches moves the few images whose unit it is."""
+    net, boundary, size = case
+    weights = draw_weights(net, dtype=torch.float32)
+    images = draw_images(24, net.channels, *size, dtype=torch.float32)
+    exact = net.basis(images, weights, boundary)
+    rough = _fused(case, cpu, 24, torch.bfloat16).load(weights)(images)
+    assert rough.dtype == torch.float32
+    error = (rough - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
+    assert 1e-5 < float(error.median()) < 0.06
+
+
+def test_channels_last_input_gives_the_same(cpu, draw_weights, draw_images):
+    net = ConvNet((LayerSpec(3, 5, 3, 2), LayerSpec(2, 2, 2)), 2)
+    fused = FusedBasis(net, (2, 2, 11, 13), "bounded", torch.float64, cpu).load(draw_weights(net))
+    images = draw_images(2, 2, 11, 13)
+    first = fused(images).clone()
+    assert torch.equal(first, fused(images.contiguous(memory_format=torch.channels_last)))
+
+
+@pytest.mark.parametrize(
+    ("layers", "size"),
+    [((LayerSpec(2, 9),), (4, 16)), ((LayerSpec(2, 4, 2), LayerSpec(2, 5)), (16, 6))],
+)
+def test_a_torus_smaller_than_a_margin_is_refused(layers, size, cpu):
+    with pytest.raises(ValueError, match="too small"):
+        FusedBasis(ConvNet(layers, 1), (1, 1, *size), "torus", torch.float32, cpu)
+
+
+def test_the_smallest_torus_it_accepts_is_right(cpu, draw_weights, draw_images):
+    net = ConvNet((LayerSpec(3, 7), LayerSpec(2, 6)), 1)
+    weights, images = draw_weights(net), draw_images(2, 1, 6, 6)
+    fused = FusedBasis(net, (2, 1, 6, 6), "torus", torch.float64, cpu).load(weights)
+    torch.testing.assert_close(fused(images), net.basis(images, weights, "torus"))
