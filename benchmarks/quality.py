@@ -33,7 +33,8 @@ def run_one(
     """Train and sample one exemplar; the figures and [exemplar, chain, fresh, fresh]."""
     plan = plan_job(config, job)
     state, events, started = begin(), 0, time.perf_counter()
-    for state, info in learn(plan, job.observed, job.mean, state, machine):
+    for now, info in learn(plan, job.observed, job.mean, begin(), machine):
+        state = now
         events += info.event is not None
     trained = time.perf_counter()
     model = current_model(plan, state, job.mean)
@@ -55,7 +56,9 @@ def run_one(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--preset", default="texture")
     parser.add_argument("--set", action="append", default=[], dest="overrides")

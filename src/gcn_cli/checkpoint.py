@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 import zipfile
 from dataclasses import asdict, dataclass, replace
@@ -78,7 +77,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     path = path / "run.pt" if path.is_dir() else path
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
-    if os.path.getsize(path) > MAX_BYTES:
+    if path.stat().st_size > MAX_BYTES:
         raise CheckpointError(f"{path} is larger than any checkpoint of gcn")
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path} is truncated or not a gcn checkpoint")
@@ -142,7 +141,9 @@ def _compact(observed: Tensor) -> Tensor:
 
 def _pack_weights(weights: Weights) -> list[Tensor]:
     # Contiguous copies: a view or another memory layout would save more than it shows.
-    return [t.detach().cpu().clone(memory_format=torch.contiguous_format) for t in parameters(weights)]
+    return [
+        t.detach().cpu().clone(memory_format=torch.contiguous_format) for t in parameters(weights)
+    ]
 
 
 def _unpack_weights(tensors: list[Tensor], net: ConvNet) -> Weights:
@@ -230,8 +231,11 @@ def _unpack_state(data: dict[str, Any]) -> LearningState:
 
 def state_to(state: LearningState, device: torch.device) -> LearningState:
     """The same state with its tensors on ``device``."""
+
     def move(weights: Weights) -> Weights:
-        return tuple(layer._replace(w=layer.w.to(device), b=layer.b.to(device)) for layer in weights)
+        return tuple(
+            layer._replace(w=layer.w.to(device), b=layer.b.to(device)) for layer in weights
+        )
 
     images = state.chains.images.to(device)
     if images.ndim == 4:

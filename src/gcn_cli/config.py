@@ -6,7 +6,9 @@ Unknown keys are refused with the nearest known name.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import itertools
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -29,8 +31,8 @@ class LayerConfig(_Strict):
 
     filters: int = Field(ge=1, le=4096)
     size: int | Literal["full"]
-    stride: int = Field(1, ge=1)
-    padding: int = Field(0, ge=0)
+    stride: int = Field(default=1, ge=1)
+    padding: int = Field(default=0, ge=0)
     relu: bool = True
 
     @model_validator(mode="after")
@@ -50,7 +52,7 @@ class LangevinConfig(_Strict):
 
     sigma: float = Field(gt=0)
     eps: float = Field(gt=0)
-    cooling: float = Field(0.0, ge=0, le=1)
+    cooling: float = Field(default=0.0, ge=0, le=1)
     dither: bool = False
 
     @model_validator(mode="after")
@@ -68,8 +70,8 @@ class AdamConfig(_Strict):
 
     name: Literal["adam"] = "adam"
     rate: float = Field(gt=0)
-    beta1: float = Field(0.5, ge=0, lt=1)
-    beta2: float = Field(0.99, ge=0, lt=1)
+    beta1: float = Field(default=0.5, ge=0, lt=1)
+    beta2: float = Field(default=0.99, ge=0, lt=1)
 
 
 class SgdConfig(_Strict):
@@ -77,16 +79,16 @@ class SgdConfig(_Strict):
 
     name: Literal["sgd"]
     rate: float = Field(gt=0)
-    decay: float = Field(1e-4, ge=0)
-    bias_factor: float = Field(2.0, ge=0)
-    cap: float = Field(20.0, gt=0)
+    decay: float = Field(default=1e-4, ge=0)
+    bias_factor: float = Field(default=2.0, ge=0)
+    cap: float = Field(default=20.0, gt=0)
 
 
 class InitConfig(_Strict):
     """Starting weights: N(0, std^2) where ``std`` is given, else He scaling."""
 
-    std: float | None = Field(None, gt=0)
-    top_gain: float = Field(1.0, gt=0)
+    std: float | None = Field(default=None, gt=0)
+    top_gain: float = Field(default=1.0, gt=0)
 
 
 class LearningConfig(_Strict):
@@ -97,28 +99,28 @@ class LearningConfig(_Strict):
     steps: int = Field(ge=1)
     updates: int = Field(ge=1)
     optimiser: AdamConfig | SgdConfig = Field(discriminator="name")
-    fall: float = Field(1.0, gt=0, le=1)
+    fall: float = Field(default=1.0, gt=0, le=1)
     grow: bool = False
-    grow_fall: float = Field(0.5, gt=0, le=1)
-    data_noise: float = Field(0.0, ge=0)
-    averaging: float = Field(0.0, ge=0, lt=1)
-    observed_copies: int = Field(1, ge=1)
-    path_every: int = Field(0, ge=0)
-    pool: int = Field(8, ge=1)
+    grow_fall: float = Field(default=0.5, gt=0, le=1)
+    data_noise: float = Field(default=0.0, ge=0)
+    averaging: float = Field(default=0.0, ge=0, lt=1)
+    observed_copies: int = Field(default=1, ge=1)
+    path_every: int = Field(default=0, ge=0)
+    pool: int = Field(default=8, ge=1)
 
 
 class SamplingConfig(_Strict):
     """How fresh chains of one level run; ``start_noise`` in units of sigma."""
 
-    steps: int | None = Field(None, ge=1)
-    start_noise: float = Field(0.0, ge=0)
-    polish: int = Field(0, ge=0)
+    steps: int | None = Field(default=None, ge=1)
+    start_noise: float = Field(default=0.0, ge=0)
+    polish: int = Field(default=0, ge=0)
 
 
 class LevelConfig(_Strict):
     """One pyramid level: images are reduced ``reduce`` times; one level with 1 is the paper's."""
 
-    reduce: int = Field(1, ge=1, le=64)
+    reduce: int = Field(default=1, ge=1, le=64)
     layers: tuple[LayerConfig, ...] = Field(min_length=1)
     langevin: LangevinConfig
     init: InitConfig = InitConfig()
@@ -141,27 +143,27 @@ class ImagesConfig(_Strict):
     """
 
     mode: Literal["each", "joint"] = "each"
-    size: int | None = Field(None, ge=8)
-    max_side: int = Field(0, ge=0)
+    size: int | None = Field(default=None, ge=8)
+    max_side: int = Field(default=0, ge=0)
     colour: Literal["auto", "grey", "rgb"] = "auto"
 
 
 class GuardConfig(_Strict):
     """Limits of the divergence guard; see `gcn_cli.core.guard.GuardParams`."""
 
-    gap: float = Field(2.0, gt=0)
-    spread: float = Field(3.0, gt=0)
-    patience: int = Field(3, ge=1)
-    check: int = Field(10, ge=1)
-    retries: int = Field(5, ge=0)
-    cut: float = Field(0.5, gt=0, lt=1)
+    gap: float = Field(default=2.0, gt=0)
+    spread: float = Field(default=3.0, gt=0)
+    patience: int = Field(default=3, ge=1)
+    check: int = Field(default=10, ge=1)
+    retries: int = Field(default=5, ge=0)
+    cut: float = Field(default=0.5, gt=0, lt=1)
 
 
 class OutputConfig(_Strict):
     """How often, in updates, a grid of samples and a checkpoint are written."""
 
-    grid_every: int = Field(50, ge=1)
-    checkpoint_every: int = Field(100, ge=1)
+    grid_every: int = Field(default=50, ge=1)
+    checkpoint_every: int = Field(default=100, ge=1)
 
 
 class Config(_Strict):
@@ -174,11 +176,11 @@ class Config(_Strict):
 
     name: str = "custom"
     description: str = ""
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     unit: Literal["grey", "contrast"] = "grey"
     boundary: Literal["torus", "bounded"] = "torus"
-    canvas: int | None = Field(None, ge=8)
-    pace: float = Field(1.0, gt=0, le=1000)
+    canvas: int | None = Field(default=None, ge=8)
+    pace: float = Field(default=1.0, gt=0, le=1000)
     images: ImagesConfig = ImagesConfig()
     guard: GuardConfig = GuardConfig()
     output: OutputConfig = OutputConfig()
@@ -187,7 +189,7 @@ class Config(_Strict):
     @field_validator("levels")
     @classmethod
     def _coarse_to_fine(cls, levels: tuple[LevelConfig, ...]) -> tuple[LevelConfig, ...]:
-        for coarse, fine in zip(levels, levels[1:], strict=False):
+        for coarse, fine in itertools.pairwise(levels):
             if coarse.reduce <= fine.reduce or coarse.reduce % fine.reduce:
                 raise ValueError(
                     f"levels go from coarse to fine by whole factors; {coarse.reduce} then "
@@ -273,6 +275,25 @@ def resolve(
     return validate(data)
 
 
+def choose(
+    name_or_file: str | None, preset: str | None = None, overrides: Iterable[str] = ()
+) -> Config:
+    """`resolve`, for a word that may be a preset's name or a YAML file.
+
+    Raises:
+        ConfigError: as `resolve`, or two presets at once.
+    """
+    if name_or_file is None:
+        return resolve(preset, None, overrides)
+    file = Path(name_or_file)
+    is_preset = name_or_file in preset_names()
+    if not is_preset and (file.is_file() or file.suffix in (".yaml", ".yml") or file.parent.name):
+        return resolve(preset, file, overrides)
+    if preset not in (None, name_or_file):
+        raise ConfigError(f"two presets at once, '{preset}' and '{name_or_file}'; choose one")
+    return resolve(name_or_file, None, overrides)
+
+
 def validate(data: Mapping[str, Any]) -> Config:
     """A config from plain data.
 
@@ -303,16 +324,16 @@ def _override(data: dict[str, Any], text: str) -> None:
     """Apply one ``a.b=v``; ``levels.0.x`` indexes a list, ``levels.*.x`` all of it."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ConfigError(f"an override reads key=value, as in levels.0.learning.updates=50: {text}")
+        raise ConfigError(
+            f"an override reads key=value, as in levels.0.learning.updates=50: {text}"
+        )
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"the value of the override {text} is not valid YAML") from error
     if isinstance(parsed, str):  # YAML 1.1 reads 1e-3 as text
-        try:
+        with contextlib.suppress(ValueError):
             parsed = float(parsed)
-        except ValueError:
-            pass
     _put(data, key.split("."), parsed, key)
 
 

@@ -6,6 +6,7 @@ Run folder: ``run.pt`` (checkpoint), ``config.yaml`` (resolved, replayable), ``m
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -19,8 +20,23 @@ from torch import Tensor
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, state_to
 from gcn_cli.config import Config, dump
 from gcn_cli.core.guard import StepInfo
-from gcn_cli.core.schedule import LearningState, LevelPlan, Machine, Plan, begin, current_model, learn
-from gcn_cli.errors import DeviceError, DivergenceError, ImageError, Interrupted
+from gcn_cli.core.schedule import (
+    LearningState,
+    LevelPlan,
+    Machine,
+    Plan,
+    begin,
+    current_model,
+    learn,
+)
+from gcn_cli.errors import (
+    CheckpointError,
+    ConfigError,
+    DeviceError,
+    DivergenceError,
+    ImageError,
+    Interrupted,
+)
 from gcn_cli.imaging import (
     atomic_write_text,
     find_images,
@@ -29,6 +45,7 @@ from gcn_cli.imaging import (
     resize,
     save_png,
 )
+from gcn_cli.machine import is_out_of_memory
 from gcn_cli.plan import Subject, build_plan, mean_colour
 from gcn_cli.progress import Progress
 from gcn_cli.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
@@ -115,7 +132,7 @@ def load_jobs(config: Config, path: Path, mode: str | None = None) -> list[Job]:
         ImageError: nothing to read, an unreadable image, or images that do not agree.
     """
     files = find_images(path)
-    images = [_prepare(config, file, load_image(file)) for file in files]
+    images = [prepare_image(config, load_image(file)) for file in files]
     if (mode or config.images.mode) == "each":
         pairs = zip(files, images, strict=True)
         return [_job(file.stem, image[None], (file,)) for file, image in pairs]
@@ -135,7 +152,8 @@ def _job(name: str, observed: Tensor, files: tuple[Path, ...]) -> Job:
     return Job(name, observed, mean_colour(observed), files)
 
 
-def _prepare(config: Config, file: Path, image: Tensor) -> Tensor:
+def prepare_image(config: Config, image: Tensor) -> Tensor:
+    """One image (C, H, W) in the colours and size that the config asks for."""
     if config.images.colour == "rgb":
         image = image.expand(3, -1, -1)
     elif image.shape[0] == 3:
@@ -178,7 +196,8 @@ def train_job(
     folder = create_run_dir(out, job.name)
     atomic_write_text(folder / "config.yaml", dump(config))
     sources = [str(path) for path in job.sources]
-    write_meta(folder, list(argv) or sys.argv, {"images": sources, "device": str(machine.device)})
+    extra = {"name": job.name, "images": sources, "device": str(machine.device)}
+    write_meta(folder, list(argv) or sys.argv, extra)
     save_png(folder / "reals.png", image_grid(list(job.observed[:_GRID_CHAINS])))
     return _run(config, plan, job, begin(), folder, machine, progress, stop)
 
@@ -190,12 +209,15 @@ def resume_job(
 
     Raises:
         CheckpointError: there is nothing to go on from.
+        ConfigError: ``config`` changes what the saved state depends on.
     """
     folder = folder if folder.is_dir() else folder.parent
     saved = load_checkpoint(folder)
-    config = config or saved.config
     job = Job(folder.name, saved.observed, saved.mean)
-    plan = plan_job(config, job)
+    plan = plan_job(config or saved.config, job)
+    if config is not None:
+        _check_extension(plan_job(saved.config, job), plan, saved.state)
+    config = config or saved.config
     if saved.state.complete(plan):
         return TrainResult(folder, complete=True, already=True)
     done = saved.state.done(plan)
@@ -207,6 +229,45 @@ def resume_job(
     return _run(config, plan, job, state, folder, machine, progress, stop)
 
 
+def finished_run(out: Path, name: str) -> Path | None:
+    """The complete run of a job of this name below ``out``, if there is one."""
+    for meta in sorted(out.glob("*/meta.json")):
+        with contextlib.suppress(CheckpointError, OSError, ValueError):
+            told = json.loads(meta.read_text(encoding="utf-8"))
+            same = isinstance(told, dict) and told.get("name") == name
+            if same and load_checkpoint(meta.parent).complete:
+                return meta.parent
+    return None
+
+
+def _check_extension(old: Plan, new: Plan, state: LearningState) -> None:
+    """Refuse a plan under which the saved state means something else."""
+    if (old.seed, *map(_frame, old.levels)) != (new.seed, *map(_frame, new.levels)):
+        raise ConfigError(
+            "--resume may change how long and how fast a run learns, not its seed, networks, "
+            "canvas or chains; start a new run for those"
+        )
+    for index in range(state.level):
+        if old.levels[index] != new.levels[index]:
+            raise ConfigError(
+                f"level {index + 1} of this run is finished and cannot change; "
+                f"--set levels.{state.level}... changes the one at work"
+            )
+    updates = new.levels[state.level].stages[state.stage].learning.updates
+    if updates < state.update or (updates == state.update and not state.complete(new)):
+        raise ConfigError(
+            f"level {state.level + 1} of this run has done {state.update} updates already; "
+            f"levels.{state.level}.learning.updates cannot fall to {updates}"
+        )
+
+
+def _frame(level: LevelPlan) -> tuple[object, ...]:
+    """What a saved state's tensors depend on."""
+    depths = tuple(stage.depth for stage in level.stages)
+    kinds = tuple(stage.learning.chains for stage in level.stages)
+    return level.net, level.scale, level.boundary, level.canvas, level.chains, depths, kinds
+
+
 def _json_line(record: object) -> str:
     return json.dumps(record) + "\n"
 
@@ -215,7 +276,7 @@ def _run(
     config: Config,
     plan: Plan,
     job: Job,
-    state: LearningState,
+    begun: LearningState,
     folder: Path,
     machine: Machine,
     progress: Progress,
@@ -223,10 +284,10 @@ def _run(
 ) -> TrainResult:
     progress.start(plan.total_updates, job.name)
     clock = _Clock(plan, job.observed.shape[1])
-    saved_at = state.done(plan)
+    state, saved_at = begun, begun.done(plan)
     try:
-        for state, info in _guarded(plan, job, state, machine, config, folder):
-            done = state.done(plan)
+        for now, info in _guarded(plan, job, begun, machine, config, folder):
+            state, done = now, now.done(plan)
             clock.add(info)
             append_jsonl(folder / "metrics.jsonl", _record(info, done, clock.started))
             progress.update(done, _fields(info, clock.left(state)))
@@ -259,10 +320,12 @@ def _guarded(
     try:
         for last, info in learn(plan, job.observed, job.mean, state, machine):
             yield last, info
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(
-            "out of memory; lower levels.*.learning.count (chains) or canvas"
-        ) from error
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise DeviceError(
+                "out of memory; lower levels.*.learning.count (chains) or canvas"
+            ) from error
+        raise
     except DivergenceError as error:
         append_jsonl(folder / "metrics.jsonl", {"done": last.done(plan), "event": str(error)})
         if last.weights or last.finished:
@@ -281,7 +344,7 @@ def _save(folder: Path, config: Config, plan: Plan, job: Job, state: LearningSta
 def _write_grid(folder: Path, done: int, state: LearningState, mean: Tensor) -> None:
     images = state.chains.images
     if images.ndim == 4:  # between two levels there are no chains
-        grid = image_grid(list((images[:_GRID_CHAINS].cpu() + mean)))
+        grid = image_grid(list(images[:_GRID_CHAINS].cpu() + mean))
         save_png(folder / f"samples-{done:06d}.png", grid)
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import platform
+
 import torch
 
+from gcn_cli import __version__
 from gcn_cli.core.schedule import Machine
 from gcn_cli.errors import DeviceError
 
@@ -56,6 +61,50 @@ def has_matrix_units() -> bool:
     """Whether this CPU multiplies bfloat16 matrices in hardware (AMX)."""
     probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(probe()) if probe else False
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error means that memory ran out, of a device or of the host."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be used on a device; on a host that does not tell, 4 GiB."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 4 * 2**30
+
+
+def total_memory() -> int | None:
+    """Bytes of the host's memory, where the system tells."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def facts() -> dict[str, object]:
+    """What ``gcn doctor`` tells."""
+    machine = choose_machine()
+    memory = total_memory()
+    return {
+        "gcn": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "platform": platform.platform(),
+        "device": describe(machine),
+        "cuda_devices": [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())],
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": None if memory is None else round(memory / 2**30, 1),
+        "cpu_matrix_units": has_matrix_units(),
+        "auto_precision": "bf16" if machine.dtype == torch.bfloat16 else "fp32",
+        "extra_report": importlib.util.find_spec("matplotlib") is not None,
+        "extra_video": importlib.util.find_spec("imageio") is not None,
+    }
 
 
 def describe(machine: Machine) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from gcn_cli.core.model import Model
 from gcn_cli.core.schedule import Machine
 from gcn_cli.core.synthesis import SynthesisInfo, synthesize
 from gcn_cli.errors import DeviceError, UsageError
+from gcn_cli.machine import is_out_of_memory
 
 Tiling = Literal["none", "x", "y", "xy"]
 MAX_SIDE = 32768
@@ -75,7 +75,7 @@ def sample(model: Model, request: Request, machine: Machine) -> Iterator[Synthes
     """
     canvas = canvas_for(model, request)
     try:
-        for info in synthesize(
+        yield from synthesize(
             model,
             canvas,
             request.seeds,
@@ -83,11 +83,10 @@ def sample(model: Model, request: Request, machine: Machine) -> Iterator[Synthes
             device=machine.device,
             dtype=machine.dtype,
             temperature=request.temperature,
-        ):
-            yield info
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-            raise DeviceError("out of memory; ask for a smaller --size or fewer --n") from error
+        )
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise DeviceError("out of memory; ask for a smaller --size or --batch") from error
         raise
 
 

@@ -37,16 +37,23 @@ def test_buffers_carry_nothing_from_earlier_calls(case, cpu, draw_weights, draw_
             )
 
 
-def test_bfloat16_is_close_and_not_equal(case, cpu, draw_weights, draw_images):
-    """The median image: a unit that rounding switches moves the few images whose unit it is."""
+def test_bfloat16_is_close_and_not_equal(
+    case, cpu, draw_weights, all_on_weights, draw_images
+):
+    """Rounding alone costs a percent; the units that it switches cost a median image more."""
     net, boundary, size = case
-    weights = draw_weights(net, dtype=torch.float32)
     images = draw_images(24, net.channels, *size, dtype=torch.float32)
-    exact = net.basis(images, weights, boundary)
-    rough = _fused(case, cpu, 24, torch.bfloat16).load(weights)(images)
-    assert rough.dtype == torch.float32
-    error = (rough - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
-    assert 1e-5 < float(error.median()) < 0.06
+    fused = _fused(case, cpu, 24, torch.bfloat16)
+
+    def median_error(weights):
+        exact = net.basis(images.double(), weights, boundary)
+        rough = fused.load(weights)(images)
+        assert rough.dtype == torch.float32
+        error, size = ((x.flatten(1).norm(dim=1)) for x in (rough - exact, exact))
+        return float((error / size)[size > 0].median())
+
+    assert 1e-5 < median_error(all_on_weights(net)) < 0.01
+    assert 1e-5 < median_error(draw_weights(net)) < 0.12
 
 
 def test_channels_last_input_gives_the_same(cpu, draw_weights, draw_images):

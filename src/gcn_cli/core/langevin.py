@@ -67,8 +67,11 @@ class LangevinParams:
 
 @dataclass(frozen=True)
 class ChainState:
-    """Parallel chains: ``images`` (N, C, H, W), float32 grey levels minus the mean, and the number
-    of steps taken so far, which keys the noise of the next one."""
+    """Parallel chains.
+
+    ``images`` (N, C, H, W) are float32 grey levels minus the mean; ``step`` counts the steps taken
+    so far and keys the noise of the next one.
+    """
 
     images: Tensor
     step: int = 0
@@ -122,8 +125,8 @@ def run_langevin(
     """``steps`` Langevin steps; the one loop in which nearly all time is spent.
 
     The noise of step t is keyed by (``noise.seed``, ``purpose``, t, chain), t counted from
-    ``state.step``. Where a run is cut into pieces, ``done`` of its ``total`` steps lie behind, which
-    matters to cooling alone. No value is read back from the device.
+    ``state.step``. Where a run is cut into pieces, ``done`` of its ``total`` steps lie behind,
+    which matters to cooling alone. No value is read back from the device.
     """
     images, b = state.images, torch.zeros_like(state.images)
     z = torch.empty_like(images, memory_format=torch.contiguous_format)

@@ -31,8 +31,11 @@ ChainKind = Literal["persistent", "restart", "data"]
 
 @dataclass(frozen=True)
 class AdamParams:
-    """Adam (Kingma & Ba 2015), ascending. ``rate`` is per update, first-layer filters in units of
-    1/sigma, so that a change of grey-level unit changes nothing."""
+    """Adam (Kingma & Ba 2015), ascending.
+
+    ``rate`` is per update; first-layer filters count in units of 1/sigma, so that a change of the
+    grey-level unit changes nothing.
+    """
 
     rate: float
     beta1: float = 0.5
@@ -207,12 +210,12 @@ def sgd_step(
     moved = []
     for index, (p, g) in enumerate(zip(parameters(weights), grad, strict=True)):
         layer, is_bias = divmod(index, 2)
-        g = g * (positions[-1] / positions[layer])
-        g = g * (params.cap / g.abs().amax().clamp_min(params.cap))
+        step = g * (positions[-1] / positions[layer])
+        step = step * (params.cap / step.abs().amax().clamp_min(params.cap))
         if is_bias:
-            moved.append(p + rate * params.bias_factor * g)
+            moved.append(p + rate * params.bias_factor * step)
         else:
-            moved.append(p + rate * (g - params.decay * p))
+            moved.append(p + rate * (step - params.decay * p))
     return as_weights(moved)
 
 

@@ -1,9 +1,10 @@
 """The bottom-up ReLU ConvNet, its activation pattern, and the top-down basis.
 
-Layer ``l`` computes ``F_k(x) = max(0, sum_i sum_y w_{i,y} F_i(x + y) + b_k)``; layer 0 is the image.
-The *tilt* ``f(I; w)`` is the plain sum of the top layer over channels and positions. Because every
-unit is piecewise linear, the gradient ``B(I) = df/dI`` is a top-down pass through the same filters,
-gated by the binary *activation pattern* that the bottom-up pass found (Xie et al. 2016).
+Layer ``l`` computes ``F_k(x) = max(0, sum_i sum_y w_{i,y} F_i(x + y) + b_k)``; layer 0 is the
+image. The *tilt* ``f(I; w)`` is the plain sum of the top layer over channels and positions.
+Because every unit is piecewise linear, the gradient ``B(I) = df/dI`` is a top-down pass through the
+same filters, gated by the binary *activation pattern* that the bottom-up pass found (Xie et al.
+2016).
 
 This module is the reference: plain, exact in any floating-point type, differentiable. `fused`
 computes the same basis faster.

@@ -7,7 +7,7 @@ state from which an equal call continues with equal numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ class Plan:
 
     levels: tuple[LevelPlan, ...]
     seed: int = 0
-    guard: GuardParams = GuardParams()
+    guard: GuardParams = field(default_factory=GuardParams)
 
     @property
     def total_updates(self) -> int:
@@ -129,7 +129,9 @@ class _Level:
         self.index, self.machine = index, machine
         self.plan = plan.levels[index]
         self.seed = derive_seed(plan.seed, "learn", index)
-        self.observed = shrink(observed.to(machine.device) - mean.to(machine.device), self.plan.scale)
+        self.observed = shrink(
+            observed.to(machine.device) - mean.to(machine.device), self.plan.scale
+        )
         self.spread_data = float(self.observed.std())
         self.noise = NoiseSource(self.seed, range(self.plan.chains), machine.device)
         self.pool = self._coarse_pool(finished, mean)
@@ -165,7 +167,7 @@ class _Level:
         return map_weights(lambda t: t.to(self.machine.device), weights)
 
     def centres(self, step: int, rolled: bool) -> Tensor | None:
-        """Centres for all chains, from the pool; a fresh choice and shift per step if ``rolled``."""
+        """Centres for all chains, from the pool; chosen and shifted anew if ``rolled``."""
         if self.pool is None:
             return None
         n, count = self.plan.chains, self.pool.shape[0]
@@ -276,7 +278,9 @@ def learn(
             yield state, info
 
 
-def _update(level: _Level, stage: StagePlan, state: LearningState) -> tuple[LearningState, StepInfo]:
+def _update(
+    level: _Level, stage: StagePlan, state: LearningState
+) -> tuple[LearningState, StepInfo]:
     """Langevin steps, then one step of the weights."""
     params, plan = stage.learning, level.plan
     chains = state.chains

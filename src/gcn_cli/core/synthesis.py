@@ -20,8 +20,11 @@ _CHUNK = 10  # steps between two yields
 
 @dataclass(frozen=True)
 class SynthesisInfo:
-    """Progress of a batch: ``step`` of ``steps`` over all levels; ``images`` (N, C, h, w) are the
-    chains' current state at level ``level``, grey levels with the mean colour added."""
+    """Progress of a batch.
+
+    ``step`` of ``steps`` over all levels are done; ``images`` (N, C, h, w) are the chains' current
+    state at level ``level``, grey levels with the mean colour added.
+    """
 
     level: int
     step: int
@@ -94,25 +97,22 @@ def synthesize(
         ValueError: a size that is no multiple of ``model.multiple`` on a torus, or too small.
     """
     total = sum(level.total_steps() for level in model.levels)
-    done, images = 0, None
-    mean = model.mean.to(device)
-    for index, level in enumerate(model.levels):
-        level = _heated(level, temperature)
+    images: Tensor | None = None
+    done, mean = 0, model.mean.to(device)
+    for index, cold in enumerate(model.levels):
+        level = _heated(cold, temperature)
         h, w = (round(n * level.scale) for n in size)
         noise = NoiseSource(derive_seed(seed, "level", index), chains, device)
         centre = None
         if images is not None:
             centre = enlarge_torus(images, round(level.scale / model.levels[index - 1].scale))
-        shape = (len(chains), model.channels, h, w)
-        state = fresh_chains(level, shape, noise, centre, device)
+        begun = fresh_chains(level, (len(chains), model.channels, h, w), noise, centre, device)
         if start is not None and index == 0:
-            state = ChainState(start.to(device).contiguous(memory_format=torch.channels_last))
-        before = state.step
-        for state in run_level(level, state, noise, centre, dtype):
-            done += state.step - before
-            before = state.step
-            yield SynthesisInfo(index, done, total, state.images + mean)
-        images = state.images
+            begun = ChainState(start.to(device).contiguous(memory_format=torch.channels_last))
+        for state in run_level(level, begun, noise, centre, dtype):
+            images = state.images
+            yield SynthesisInfo(index, done + state.step, total, images + mean)
+        done += level.total_steps()
 
 
 def final_images(progress: Iterator[SynthesisInfo]) -> Tensor:

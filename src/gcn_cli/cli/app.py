@@ -1,0 +1,83 @@
+"""The Typer app: its commands, its errors, its exit codes."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gcn_cli import __version__
+from gcn_cli.cli import config, doctor, evaluate, inspect, synthesize, train
+from gcn_cli.cli.options import examples
+from gcn_cli.errors import GcnError, Interrupted
+
+
+def wants_traceback(arguments: Sequence[str] = ()) -> bool:
+    """Whether the user asked for tracebacks."""
+    return "--debug" in arguments or os.environ.get("GCN_DEBUG", "") not in ("", "0")
+
+
+class _Group(TyperGroup):
+    """Commands whose `GcnError` becomes one sentence on stderr and its exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """``--debug`` may stand anywhere, since it is added to a command line that failed."""
+        if "--debug" in args:
+            ctx.meta["gcn.debug"] = True
+            args = ["--debug", *(word for word in args if word != "--debug")]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except GcnError as error:
+            if ctx.meta.get("gcn.debug") or wants_traceback():
+                traceback.print_exc()
+            prefix = "" if isinstance(error, Interrupted) else "error: "
+            typer.echo(f"{prefix}{error}", err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    name="gcn",
+    cls=_Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: quick to print, easy to grep
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples("gcn train --images brick.png", "gcn synthesize --ckpt runs/00000-brick"),
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gcn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of errors (also GCN_DEBUG=1).")
+    ] = False,
+) -> None:
+    """Texture synthesis with a generative ConvNet: learn from one image, sample any size."""
+
+
+for _module in (train, synthesize, inspect, evaluate, doctor):
+    _module.register(app)
+app.add_typer(config.app, name="config")

@@ -1,0 +1,52 @@
+"""``gcn evaluate``: texture metrics of any pictures against an exemplar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gcn_cli.cli.options import AsJson, examples, print_json, print_table
+from gcn_cli.errors import UsageError
+
+_EXAMPLES = examples("gcn evaluate --exemplar brick.png --samples a.png b.png --json")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("evaluate", epilog=_EXAMPLES)(evaluate)
+
+
+def evaluate(
+    exemplar: Annotated[Path, typer.Option("--exemplar", help="The texture to compare with.")],
+    samples: Annotated[
+        list[Path], typer.Option("--samples", help="Pictures or folders of one size.")
+    ],
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="[MORE]...", help="Further samples.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare pictures' statistics with an exemplar's.
+
+    Relative scores: 0 is the exemplar itself, about 1 as far from it as its halves are apart.
+    """
+    import torch
+
+    from gcn_cli.imaging import find_images, load_image
+    from gcn_cli.metrics import evaluate_texture
+
+    files = [file for path in (*samples, *(more or [])) for file in find_images(path)]
+    pictures = [load_image(file) for file in files]
+    if len({picture.shape[-2:] for picture in pictures}) > 1:
+        raise UsageError("the samples have several sizes; evaluate those of one size at a time")
+    original = load_image(exemplar)
+    colours = max(picture.shape[0] for picture in (original, *pictures))
+    stack = torch.stack([picture.expand(colours, -1, -1) for picture in pictures])
+    scores = evaluate_texture(original.expand(colours, -1, -1), stack).as_dict()
+    if as_json:
+        print_json({"exemplar": exemplar, "samples": files, "scores": scores})
+        return
+    rows = [[name, "-" if value is None else f"{value:.3f}"] for name, value in scores.items()]
+    print_table(f"{len(files)} samples against {exemplar}", ["score", "value"], rows)

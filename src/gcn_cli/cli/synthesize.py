@@ -1,0 +1,131 @@
+"""``gcn synthesize``: fresh samples of any size."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gcn_cli.cli.options import Checkpoint, Device, Precision, Quiet, examples
+from gcn_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from gcn_cli.sampling import Request
+
+_EXAMPLES = examples(
+    "gcn synthesize --ckpt runs/00007-brick --size 512x384 --n 4",
+    "gcn synthesize --ckpt runs/00007-brick --tile xy --out tiles",
+    "gcn synthesize --ckpt runs/00007-brick --seeds 0,3,10-20",
+    "gcn synthesize --ckpt runs/00007-brick -o - > brick.png",
+)
+_TILINGS = ("none", "x", "y", "xy")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("synthesize", epilog=_EXAMPLES)(synthesize)
+
+
+def synthesize(
+    ckpt: Checkpoint,
+    size: Annotated[
+        str, typer.Option("--size", metavar="WxH", help="In px; one number gives a square.")
+    ] = "256",
+    n: Annotated[int, typer.Option("--n", min=1, help="Samples, of seeds --seed and up.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="First seed.")] = 0,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="0,3,10-20", help="Instead of --seed and --n.")
+    ] = None,
+    tile: Annotated[
+        str, typer.Option("--tile", help="none, x, y or xy: axes along which copies join up.")
+    ] = "none",
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, help="Of the chains; 1 is the model's own.")
+    ] = 1.0,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR|FILE.png|-", help="By default RUN/synthesized; - is stdout."
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Samples at once; a matter of memory only.")
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            "--video", metavar="FILE", help="Film the first sample's chain: .gif or .mp4."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw fresh samples of any size.
+
+    Prints the path of every file written: one picture per seed, and a grid of several.
+    A seed gives the same picture alone or among others, on the same kind of machine.
+    """
+    from gcn_cli.checkpoint import load_checkpoint
+    from gcn_cli.gallery import Gallery, default_batch, draw, file_name
+    from gcn_cli.imaging import png_bytes
+    from gcn_cli.machine import choose_machine
+    from gcn_cli.progress import make_progress
+    from gcn_cli.sampling import canvas_for
+    from gcn_cli.video import Film, check_video
+
+    request = _request(size, n, seed, seeds, tile, temperature)
+    _check_out(out, len(request.seeds))
+    if video is not None:
+        check_video(video)
+    machine = choose_machine(device, precision)
+    saved = load_checkpoint(ckpt)
+    canvas_for(saved.model, request)  # refuses sizes that do not fit
+    folder = (ckpt if ckpt.is_dir() else ckpt.parent) / "synthesized"
+    target = folder if out is None else Path(out)
+    film = Film() if video is not None else None
+    gallery = Gallery(saved, request, machine)
+    size_of_batch = batch or default_batch(saved, request, machine)
+    pictures = draw(
+        saved, request, machine, make_progress(quiet), size_of_batch, film.add if film else None
+    )
+    for number, picture in pictures:
+        if out == "-":
+            sys.stdout.buffer.write(png_bytes(picture, gallery.text(number)))
+            continue
+        single = target.suffix.lower() == ".png"
+        gallery.add(target if single else target / file_name(request, number), number, picture)
+    if out != "-":
+        gallery.add_grid(target)
+    if film is not None and video is not None:
+        film.write(video)
+        gallery.paths.append(video)
+    if out != "-":
+        for path in gallery.paths:
+            typer.echo(str(path))
+
+
+def _request(
+    size: str, n: int, seed: int, seeds: str | None, tile: str, temperature: float
+) -> Request:
+    from gcn_cli.sampling import Request, parse_seeds, parse_size
+
+    if tile not in _TILINGS:
+        raise UsageError(f"--tile is one of {', '.join(_TILINGS)}, not '{tile}'")
+    if not math.isfinite(temperature):
+        raise UsageError("--temperature must be a finite number")
+    width, height = parse_size(size)
+    numbers = parse_seeds(seeds) if seeds is not None else tuple(range(seed, seed + n))
+    return Request(width, height, numbers, tile, temperature)  # type: ignore[arg-type]
+
+
+def _check_out(out: str | None, count: int) -> None:
+    if out is None or count == 1:
+        return
+    if out == "-":
+        raise UsageError(f"-o - writes one picture to stdout; {count} were asked for")
+    if out.lower().endswith(".png"):
+        raise UsageError(f"{out} is one file for {count} pictures; give a folder")

@@ -1,0 +1,151 @@
+"""Fresh samples on disk: one PNG per seed with its story as text, a grid, tiled previews."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gcn_cli import __version__
+from gcn_cli.checkpoint import Checkpoint
+from gcn_cli.core.network import Boundary, ConvNet
+from gcn_cli.core.schedule import Machine
+from gcn_cli.errors import DivergenceError, GcnError
+from gcn_cli.estimate import fitting_batch
+from gcn_cli.imaging import image_grid, resize, save_png
+from gcn_cli.progress import Progress
+from gcn_cli.sampling import Request, batches, canvas_for, cut, sample
+
+_GRID_MOST = 36  # pictures in a grid
+_GRID_SIDE = 384  # px of a picture in a grid, at most
+_REPEATS = {"x": (1, 2), "y": (2, 1), "xy": (2, 2)}  # rows and columns of a preview
+
+Watcher = Callable[[Tensor], None]
+"""Sees the first chain (C, H, W) of the first batch, cut to size, while it moves."""
+
+
+def default_batch(saved: Checkpoint, request: Request, machine: Machine) -> int:
+    """Chains to run at once, so that memory stays moderate."""
+    height, width = canvas_for(saved.model, request)
+    levels: list[tuple[ConvNet, tuple[int, int], Boundary]] = [
+        (lv.net, (round(height * lv.scale), round(width * lv.scale)), lv.boundary)
+        for lv in saved.model.levels
+    ]
+    return fitting_batch(levels, machine)
+
+
+def draw(
+    saved: Checkpoint,
+    request: Request,
+    machine: Machine,
+    progress: Progress,
+    batch: int,
+    watch: Watcher | None = None,
+) -> Iterator[tuple[int, Tensor]]:
+    """(seed, picture (C, H, W)) for every seed, ``batch`` chains at a time.
+
+    Raises:
+        UsageError: a size that does not fit; see `canvas_for`.
+        DivergenceError: a chain ran away.
+    """
+    for seeds in batches(request.seeds, batch):
+        part = Request(request.width, request.height, seeds, request.tile, request.temperature)
+        images = _run(saved, part, machine, progress, watch)
+        watch = None
+        if not torch.isfinite(images).all():
+            raise DivergenceError(
+                "the chain ran away to infinity; this model is not stable at this temperature"
+            )
+        yield from zip(seeds, images, strict=True)
+
+
+def _run(
+    saved: Checkpoint, request: Request, machine: Machine, progress: Progress, watch: Watcher | None
+) -> Tensor:
+    images: Tensor | None = None
+    canvas = canvas_for(saved.model, request)
+    try:
+        for info in sample(saved.model, request, machine):
+            if images is None:
+                seeds = request.seeds
+                name = f"seed {seeds[0]}" + (f"..{seeds[-1]}" if len(seeds) > 1 else "")
+                progress.start(info.steps, name)
+            images = info.images
+            progress.update(info.step, {"level": f"{info.level + 1}/{len(saved.model.levels)}"})
+            if watch is not None:
+                watch(cut(resize(images[0].cpu().contiguous(), canvas), request))
+    finally:
+        progress.close()
+    if images is None:
+        raise GcnError("this model takes no sampling steps")
+    return cut(images, request).cpu()
+
+
+def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> dict[str, str]:
+    """What a PNG says about itself."""
+    return {
+        "Software": f"gcn {__version__}",
+        "gcn:checkpoint": saved.fingerprint,
+        "gcn:preset": saved.config.name,
+        "gcn:seed": str(seed),
+        "gcn:size": f"{request.width}x{request.height}",
+        "gcn:tile": request.tile,
+        "gcn:temperature": f"{request.temperature:g}",
+        "gcn:precision": str(machine.dtype).removeprefix("torch."),
+    }
+
+
+def tiled(image: Tensor, tile: str) -> tuple[str, Tensor]:
+    """A preview of a seamless picture (C, H, W) laid beside itself, and what to call it."""
+    rows, columns = _REPEATS[tile]
+    return f"tiled{columns}x{rows}", image.repeat(1, rows, columns)
+
+
+@dataclass
+class Gallery:
+    """Files of one call of synthesize; ``paths`` lists what was written."""
+
+    saved: Checkpoint
+    request: Request
+    machine: Machine
+    paths: list[Path] = field(default_factory=list)
+    _small: list[Tensor] = field(default_factory=list)
+
+    def text(self, seed: int) -> dict[str, str]:
+        """What the picture of a seed says about itself."""
+        return story(self.saved, self.request, seed, self.machine)
+
+    def add(self, path: Path, seed: int, image: Tensor) -> None:
+        """Write one picture, and its preview where it tiles."""
+        text = self.text(seed)
+        self._write(path, image, text)
+        if self.request.tile != "none":
+            name, preview = tiled(image, self.request.tile)
+            self._write(path.with_name(f"{path.stem}-{name}.png"), preview, text)
+        if len(self._small) < _GRID_MOST:
+            factor = min(1.0, _GRID_SIDE / max(image.shape[-2:]))
+            h, w = (max(1, round(n * factor)) for n in image.shape[-2:])
+            self._small.append(resize(image.clamp(0, 255), (h, w)))
+
+    def add_grid(self, folder: Path) -> None:
+        """Write all pictures on one sheet, where there are several."""
+        if len(self._small) > 1:
+            seeds = self.request.seeds[: len(self._small)]
+            text = {**self.text(seeds[0]), "gcn:seed": ",".join(map(str, seeds))}
+            self._write(folder / "grid.png", image_grid(self._small), text)
+
+    def _write(self, path: Path, image: Tensor, text: dict[str, str]) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_png(path, image, text)
+        except OSError as error:
+            raise GcnError(f"cannot write {path}: {error.strerror}") from error
+        self.paths.append(path)
+
+
+def file_name(request: Request, seed: int) -> str:
+    """``sample-<WxH>-seed<k>.png``."""
+    return f"sample-{request.width}x{request.height}-seed{seed}.png"
