@@ -68,7 +68,7 @@ def machine(cpu: torch.device) -> Machine:
 def _draw_weights(
     net: ConvNet, seed: int = 0, *, gain: float = 1.0, bias: float = 0.3, dtype=torch.float64
 ) -> Weights:
-    """Random filters of He size times ``gain`` and random biases: about half of the units are on."""
+    """Random filters of He size times ``gain``, random biases: about half of the units are on."""
     generator = torch.Generator().manual_seed(seed)
     weights = []
     for spec, c in zip(net.layers, net.in_channels(), strict=True):
@@ -80,7 +80,9 @@ def _draw_weights(
     return tuple(weights)
 
 
-def _all_on_weights(net: ConvNet, seed: int = 0, *, gain: float = 1.0, bias: float = 1e3) -> Weights:
+def _all_on_weights(
+    net: ConvNet, seed: int = 0, *, gain: float = 1.0, bias: float = 1e3
+) -> Weights:
     """Every unit is on for any image of moderate size, so that B depends on the weights alone."""
     weights = _draw_weights(net, seed, gain=gain)
     return tuple(

@@ -63,6 +63,10 @@ def _same_weights(a, b):
     )
 
 
+def _moments(state):
+    return state.moments.first + state.moments.second
+
+
 def test_round_trip_is_equal(saved, path):
     save_checkpoint(path, saved)
     back = load_checkpoint(path)
@@ -85,7 +89,7 @@ def test_round_trip_is_equal(saved, path):
     assert _same_weights(a.average, b.average)
     assert torch.equal(a.chains.images, b.chains.images)
     assert a.moments.count == b.moments.count == 3
-    for x, y in zip(a.moments.first + a.moments.second, b.moments.first + b.moments.second):
+    for x, y in zip(_moments(a), _moments(b), strict=True):
         assert torch.equal(x, y)
     assert back.fingerprint == saved.fingerprint
 
@@ -107,9 +111,7 @@ def test_views_are_not_saved_with_what_they_view(saved, path):
     save_checkpoint(path, saved)
     size = path.stat().st_size
     state = saved.state
-    wide = map_weights(
-        lambda t: torch.stack([t] * 50)[7], state.weights
-    )
+    wide = map_weights(lambda t: torch.stack([t] * 50)[7], state.weights)
     save_checkpoint(path, replace(saved, state=replace(state, weights=wide)))
     assert path.stat().st_size < size * 1.05
 
@@ -199,10 +201,6 @@ def test_a_plain_pickle_is_refused_and_does_nothing(path, tmp_path):
 
 def test_a_newer_version_is_refused_by_number(write):
     _refused(write(lambda data: data.update(version=2)), "has checkpoint version 2")
-
-
-def _first_weights(data):
-    return data["model"][0]["weights"]
 
 
 def _set(data, keys, value):
@@ -299,7 +297,7 @@ def test_a_failed_write_leaves_the_old_file(failing, saved, write, monkeypatch):
 
     owner = Path if failing == "replace" else os
     monkeypatch.setattr(owner, failing, fail)
-    with pytest.raises(GcnError, match="cannot write .*No space left"):
+    with pytest.raises(GcnError, match=r"cannot write .*No space left"):
         save_checkpoint(path, saved)
     assert path.read_bytes() == old
     assert [p.name for p in path.parent.iterdir()] == ["run.pt"]

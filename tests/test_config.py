@@ -60,7 +60,10 @@ def test_the_papers_settings(name):
         assert rates == pytest.approx([rates[0], rates[0] / 2, rates[0] / 4])
     if name == "paper-object":
         top = level.net.layers[-1]
-        assert (top.size, top.relu) == (level.net.head(3).map_sizes((224, 224), "bounded")[-1][0], False)
+        assert (top.size, top.relu) == (
+            level.net.head(3).map_sizes((224, 224), "bounded")[-1][0],
+            False,
+        )
         assert level.net.map_sizes((224, 224), "bounded")[-1] == (1, 1)
     if name == "paper-cd":
         learning = level.stages[0].learning
@@ -174,7 +177,7 @@ def test_overrides_reach_single_levels_all_levels_and_single_layers():
         ("levels.3.reduce=1", "'3' is not an index into 3 items"),
         ("levels.-4.reduce=1", "'-4' is not an index"),
         ("levels.x.reduce=1", "'x' is not an index"),
-        ("seed.x=1", "below a plain value"),
+        ("name.x=1", "below a plain value"),
         ("seed", "key=value"),
         ("=3", "key=value"),
         ("seed=[1", "not valid YAML"),
@@ -264,9 +267,7 @@ def test_coarse_levels_are_left_out_where_the_image_is_too_small(small_config, s
 
 
 def test_contrast_as_the_unit(small_config, small_level):
-    level = small_level(
-        langevin={"sigma": 0.5, "eps": 0.2}, learning={"data_noise": 2.0}
-    )
+    level = small_level(langevin={"sigma": 0.5, "eps": 0.2}, learning={"data_noise": 2.0})
     for unit, factor in (("contrast", 40.0), ("grey", 1.0)):
         config = small_config(level, unit=unit)
         (plan,) = build_plan(config, Subject(1, 24, 24, 40.0)).levels

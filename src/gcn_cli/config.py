@@ -72,6 +72,7 @@ class AdamConfig(_Strict):
     rate: float = Field(gt=0)
     beta1: float = Field(default=0.5, ge=0, lt=1)
     beta2: float = Field(default=0.99, ge=0, lt=1)
+    decay: float = Field(default=0.0, ge=0)
 
 
 class SgdConfig(_Strict):
@@ -361,10 +362,11 @@ def _put(node: Any, path: list[str], value: Any, whole: str) -> None:
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if part not in ("adam", "sgd")]
+    whole = [str(part) for part in first["loc"]]
+    where = [part for part in whole if part not in ("adam", "sgd")]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{_nearest(where[-1], _known(where[:-1]))}"
+        return f"unknown key '{key}'{_nearest(where[-1], _known(whole[:-1]))}"
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
@@ -386,6 +388,8 @@ def _known(where: list[str]) -> list[str]:
         "guard": GuardConfig,
         "output": OutputConfig,
     }
+    if where and where[-1] == "sgd":
+        return list(SgdConfig.model_fields)
     named = [part for part in where if part in models]
     model = models[named[-1]] if named else Config
     return list(model.model_fields)

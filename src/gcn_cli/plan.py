@@ -54,7 +54,8 @@ def build_plan(config: Config, subject: Subject) -> Plan:
     unit = subject.contrast if config.unit == "contrast" else 1.0
     levels = _usable(config, subject)
     multiple = math.lcm(*(_net(lv, subject).total_stride * lv.reduce for lv in levels))
-    plans = [_level(config, lv, subject, unit, multiple) for lv in levels]
+    canvas = _canvas(config, subject, levels, multiple)
+    plans = [_level(config, lv, subject, unit, canvas) for lv in levels]
     guard = GuardParams(**config.guard.model_dump())
     return Plan(tuple(plans), config.seed, guard)
 
@@ -63,7 +64,7 @@ def minimum_side(config: Config, channels: int = 3) -> int:
     """The smallest image side, px, that the finest level can learn from."""
     layers = [layer for layer in config.levels[-1].layers if layer.size != "full"]
     specs = tuple(LayerSpec(la.filters, int(la.size), la.stride, la.padding) for la in layers)
-    return ConvNet(specs, channels).receptive_field
+    return ConvNet(specs, channels).receptive_field if specs else 1
 
 
 def _usable(config: Config, subject: Subject) -> list[LevelConfig]:
@@ -88,8 +89,10 @@ def _net(level: LevelConfig, subject: Subject) -> ConvNet:
     for layer in level.layers:
         size = layer.size
         if size == "full":
-            below = ConvNet(tuple(specs), subject.channels)
-            maps = below.map_sizes((subject.height, subject.width), "bounded")[-1]
+            maps = (subject.height, subject.width)
+            if specs:
+                below = ConvNet(tuple(specs), subject.channels)
+                maps = below.map_sizes(maps, "bounded")[-1]
             if maps[0] != maps[1]:
                 raise ConfigError("a full-map top filter needs square images; set images.size")
             size = maps[0]
@@ -97,22 +100,27 @@ def _net(level: LevelConfig, subject: Subject) -> ConvNet:
     return ConvNet(tuple(specs), subject.channels)
 
 
-def _canvas(config: Config, subject: Subject, multiple: int) -> tuple[int, int]:
-    """The chains' size in px of the full size."""
+def _canvas(
+    config: Config, subject: Subject, levels: list[LevelConfig], multiple: int
+) -> tuple[int, int]:
+    """The chains' size in px of the full size; a torus holds a window of every level."""
     sides = (config.canvas,) * 2 if config.canvas else (subject.height, subject.width)
     if config.boundary == "bounded":
         return sides[0], sides[1]
-    fitted = [max(multiple, n // multiple * multiple) for n in sides]
+    field = max(_net(lv, subject).receptive_field * lv.reduce for lv in levels)
+    least = -(-field // multiple) * multiple
+    if config.canvas is not None and config.canvas < least:
+        raise ConfigError(f"canvas: the network needs at least {least} px; it is {config.canvas}")
+    fitted = [max(least, n // multiple * multiple) for n in sides]
     return fitted[0], fitted[1]
 
 
 def _level(
-    config: Config, level: LevelConfig, subject: Subject, unit: float, multiple: int
+    config: Config, level: LevelConfig, subject: Subject, unit: float, canvas: tuple[int, int]
 ) -> LevelPlan:
     net = _net(level, subject)
     sigma, eps = level.langevin.sigma * unit, level.langevin.eps * unit
     dither = net.total_stride if level.langevin.dither else 1
-    canvas = _canvas(config, subject, multiple)
     learning, sampling = level.learning, level.sampling
     sampler = SamplerParams(
         sampling.steps or learning.steps, sampling.start_noise * sigma, sampling.polish
@@ -152,7 +160,7 @@ def _learning(config: Config, level: LevelConfig, sigma: float, fall: float) -> 
     chosen = settings.optimiser
     optimiser: AdamParams | SgdParams
     if isinstance(chosen, AdamConfig):
-        optimiser = AdamParams(chosen.rate * fall, chosen.beta1, chosen.beta2)
+        optimiser = AdamParams(chosen.rate * fall, chosen.beta1, chosen.beta2, chosen.decay)
     else:
         optimiser = SgdParams(chosen.rate * fall, chosen.decay, chosen.bias_factor, chosen.cap)
     return LearningParams(

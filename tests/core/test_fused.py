@@ -19,9 +19,7 @@ def test_equals_decoder_and_autograd(case, cpu, draw_weights, draw_images):
     weights, images = draw_weights(net), draw_images(2, net.channels, *size)
     found = _fused(case, cpu).load(weights)(images)
     for oracle in (net.basis, net.basis_by_autograd):
-        torch.testing.assert_close(
-            found, oracle(images, weights, boundary), rtol=1e-12, atol=1e-12
-        )
+        torch.testing.assert_close(found, oracle(images, weights, boundary), rtol=1e-12, atol=1e-12)
 
 
 def test_buffers_carry_nothing_from_earlier_calls(case, cpu, draw_weights, draw_images):
@@ -37,9 +35,7 @@ def test_buffers_carry_nothing_from_earlier_calls(case, cpu, draw_weights, draw_
             )
 
 
-def test_bfloat16_is_close_and_not_equal(
-    case, cpu, draw_weights, all_on_weights, draw_images
-):
+def test_bfloat16_is_close_and_not_equal(case, cpu, draw_weights, all_on_weights, draw_images):
     """Rounding alone costs a percent; the units that it switches cost a median image more."""
     net, boundary, size = case
     images = draw_images(24, net.channels, *size, dtype=torch.float32)

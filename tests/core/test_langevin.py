@@ -170,9 +170,7 @@ def test_the_phase_free_basis_commutes_with_every_shift(draw_weights, draw_image
     torch.testing.assert_close(moved, expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "bad", [(1.0, 2.0), (1.0, 2.5), (0.0, 0.1), (1.0, 0.0), (1.0, 0.5, -1.0)]
-)
+@pytest.mark.parametrize("bad", [(1.0, 2.0), (1.0, 2.5), (0.0, 0.1), (1.0, 0.0), (1.0, 0.5, -1.0)])
 def test_unstable_or_senseless_constants_are_refused(bad):
     with pytest.raises(ValueError, match=r"below 2 sigma|positive"):
         LangevinParams(*bad)

@@ -31,14 +31,14 @@ def _oracle(net, weights, images, boundary):
         leaves = [p.clone().requires_grad_(True) for p in parameters(weights)]
         f = net.tilt(image[None], as_weights(leaves), boundary).sum()
         h, w = net.map_sizes(tuple(image.shape[-2:]), boundary)[-1]
-        for sum_, g in zip(total, torch.autograd.grad(f / (h * w), leaves), strict=True):
-            sum_ += g / len(images)
+        grads = torch.autograd.grad(f / (h * w), leaves)
+        total = [t + g / len(images) for t, g in zip(total, grads, strict=True)]
     return total
 
 
 def _two_sets(case, draw_images):
     """Observed and synthesized images, unlike in number and, where it can be, in size."""
-    net, boundary, (h, w) = case
+    net, (h, w) = case.net, case.size
     fixed = any(not spec.relu for spec in net.layers)  # a full-map filter knows one size
     other = (h, w) if fixed else (h + 3, w + 5)
     return draw_images(3, net.channels, h, w), draw_images(2, net.channels, *other, seed=7)

@@ -59,9 +59,7 @@ def test_decoder_equals_autograd_and_the_loop_by_hand(case, draw_weights, draw_i
     )
     tilt, basis = by_hand(net, images[0], weights, boundary)
     torch.testing.assert_close(decoded[0], basis, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(
-        net.tilt(images, weights, boundary)[0], tilt, rtol=1e-12, atol=1e-12
-    )
+    torch.testing.assert_close(net.tilt(images, weights, boundary)[0], tilt, rtol=1e-12, atol=1e-12)
     assert decoded.abs().max() > 0.1
 
 

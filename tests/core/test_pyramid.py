@@ -44,7 +44,9 @@ def test_a_constant_stays_constant(scale):
     small = shrink(flat, scale)
     assert small.shape == (1, 2, round(12 * scale), round(24 * scale))
     torch.testing.assert_close(small, torch.full_like(small, 37.0))
-    torch.testing.assert_close(enlarge_torus(small, 2), torch.full_like(enlarge_torus(small, 2), 37))
+    torch.testing.assert_close(
+        enlarge_torus(small, 2), torch.full_like(enlarge_torus(small, 2), 37)
+    )
 
 
 def test_shrinking_filters_what_the_small_image_cannot_show():

@@ -9,7 +9,7 @@ import torch
 
 from gcn_cli.core.langevin import LangevinParams
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
-from gcn_cli.core.network import ConvNet, LayerSpec, map_weights
+from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed
 from gcn_cli.core.pyramid import enlarge_torus
 from gcn_cli.core.synthesis import final_images, synthesize, without_path
@@ -76,9 +76,7 @@ def test_replay_takes_every_snapshot_in_order(all_on_weights, sample):
     path = tuple(all_on_weights(NET, seed, gain=0.1) for seed in range(3))
     last = all_on_weights(NET, 9, gain=0.1)
     path, last = ([map_weights(torch.Tensor.float, w) for w in part] for part in (path, [last]))
-    level = _level(
-        last[0], path=tuple(path), sampler=SamplerParams(7, 10.0, 2), langevin=LANGEVIN
-    )
+    level = _level(last[0], path=tuple(path), sampler=SamplerParams(7, 10.0, 2), langevin=LANGEVIN)
     model = Model((replace(level, langevin=replace(LANGEVIN, dither=1)),), MEAN)
     found = sample(model, temperature=0.0).double() - MEAN
 
@@ -161,6 +159,17 @@ def test_pyramid_of_nets_is_deterministic_and_reports_its_progress(draw_weights,
     assert torch.equal(reports[-1].images, sample(model, (16, 24), [0, 1]))
     with pytest.raises(ValueError, match="multiple"):
         sample(model, (18, 24))
+
+
+def test_a_size_that_the_coarse_level_cannot_halve_is_refused(sample):
+    """Also where no stride is in the way."""
+    net = ConvNet((LayerSpec(3, 3),), 2)
+    weights = initial_weights(net, torch.Generator().manual_seed(0), sigma=10.0)
+    fine = LevelModel(net, weights, replace(LANGEVIN, dither=1), SamplerParams(2), "torus")
+    model = Model((replace(fine, scale=0.5), fine), MEAN)
+    assert sample(model, (12, 16)).shape == (3, 2, 12, 16)
+    with pytest.raises(ValueError, match="multiple"):
+        sample(model, (13, 16))
 
 
 def test_cold_and_hot_differ_in_spread(zero, sample):

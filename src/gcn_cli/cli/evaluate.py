@@ -23,9 +23,7 @@ def evaluate(
     samples: Annotated[
         list[Path], typer.Option("--samples", help="Pictures or folders of one size.")
     ],
-    more: Annotated[
-        list[Path] | None, typer.Argument(metavar="[MORE]...", help="Further samples.")
-    ] = None,
+    more: Annotated[list[Path] | None, typer.Argument(help="Further samples.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare pictures' statistics with an exemplar's.

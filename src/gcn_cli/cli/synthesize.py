@@ -21,6 +21,7 @@ _EXAMPLES = examples(
     "gcn synthesize --ckpt runs/00007-brick --seeds 0,3,10-20",
     "gcn synthesize --ckpt runs/00007-brick -o - > brick.png",
 )
+_OTHER_FORMATS = (".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 _TILINGS = ("none", "x", "y", "xy")
 
 
@@ -123,7 +124,14 @@ def _request(
 
 
 def _check_out(out: str | None, count: int) -> None:
-    if out is None or count == 1:
+    if out is None:
+        return
+    if out != "-" and not out.lower().endswith(".png"):
+        if Path(out).suffix.lower() in _OTHER_FORMATS:
+            raise UsageError(f"pictures are written as PNG; {out} is something else")
+        if Path(out).is_file():
+            raise UsageError(f"{out} is a file; give a folder, a .png or -")
+    if count == 1:
         return
     if out == "-":
         raise UsageError(f"-o - writes one picture to stdout; {count} were asked for")

@@ -99,8 +99,12 @@ def train(
     jobs = load_jobs(chosen, images)
     plans = [plan_job(chosen, job) for job in jobs]
     say(f"{chosen.name} on {describe(machine)}", quiet)
+    for job, plan in zip(jobs, plans, strict=True):
+        left_out = len(chosen.levels) - len(plan.levels)
+        if left_out:
+            say(f"{job.name}: too small for the coarsest {left_out} of the levels", quiet)
     if dry_run:
-        _tell_cost(chosen, jobs, plans, machine)
+        _tell_cost(chosen, jobs, plans, machine, quiet)
         return
     if verbose:
         _tell_networks(jobs, plans)
@@ -154,14 +158,16 @@ def _resume(
 
     machine = choose_machine(device, precision)
     folder = folder if folder.is_dir() else folder.parent
-    load_checkpoint(folder)  # a missing or damaged one is the first thing to tell
+    saved = load_checkpoint(folder)  # a missing or damaged one is the first thing to tell
     config = resolve(None, folder / "config.yaml", overrides) if overrides else None
     say(f"{folder} on {describe(machine)}", quiet)
     stop = Stop(deadline)
     with stopping(stop):
         result = resume_job(folder, config, machine, make_progress(quiet), stop)
     if result.already:
-        say(f"{folder} is complete already; extend it with --set levels.0.learning.updates=...")
+        last = len(saved.config.levels) - 1
+        key = f"levels.{last}.learning.updates"
+        say(f"{folder} is complete already; extend it with --set {key}=...", quiet)
     _tell(result, quiet)
 
 
@@ -210,12 +216,16 @@ def _without_finished(jobs: list[Job], out: Path, quiet: bool) -> list[Job]:
     return left
 
 
-def _tell_cost(config: Config, jobs: list[Job], plans: list[Plan], machine: Machine) -> None:
+def _tell_cost(
+    config: Config, jobs: list[Job], plans: list[Plan], machine: Machine, quiet: bool
+) -> None:
     from gcn_cli.config import dump
     from gcn_cli.estimate import estimate
     from gcn_cli.experiment import clock_text
 
     typer.echo(dump(config), nl=False)
+    if quiet:
+        return
     _tell_networks(jobs, plans)
     total = 0.0
     for job, plan in zip(jobs, plans, strict=True):
@@ -223,10 +233,14 @@ def _tell_cost(config: Config, jobs: list[Job], plans: list[Plan], machine: Mach
         total += cost.seconds
         say(
             f"{job.name}: {cost.parameters:,} parameters, {plan.total_updates} updates, about "
-            f"{cost.memory / 2**30:.1f} GiB and {clock_text(cost.seconds)}"
+            f"{_bytes_text(cost.memory)} and {clock_text(cost.seconds)}"
         )
     if len(jobs) > 1:
         say(f"{len(jobs)} models, about {clock_text(total)} in all")
+
+
+def _bytes_text(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{-(-count // 2**20)} MiB"
 
 
 def _tell_networks(jobs: list[Job], plans: list[Plan]) -> None:

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcn_cli.core.fused import deep_filters, to_blocks
-from gcn_cli.core.network import Boundary, ConvNet, LayerWeights, Weights
+from gcn_cli.core.network import Boundary, ConvNet, LayerWeights, Weights, margins
 
 ChainKind = Literal["persistent", "restart", "data"]
 
@@ -40,6 +40,8 @@ class AdamParams:
     rate: float
     beta1: float = 0.5
     beta2: float = 0.99
+    decay: float = 0.0
+    """Decoupled weight decay of the filters (Loshchilov & Hutter 2019): a Gaussian prior on w."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,15 @@ def wrap_image(images: Tensor, margin: int) -> Tensor:
     return images
 
 
+def torus_lead(net: ConvNet) -> int:
+    """Pixels by which the first top unit's window on a torus begins before the image."""
+    lead, jump = 0, 1
+    for spec in net.layers:
+        lead += margins(spec, "torus")[0] * jump
+        jump *= spec.stride
+    return lead
+
+
 def responses(
     net: ConvNet, images: Tensor, weights: Weights, boundary: Boundary, dtype: torch.dtype
 ) -> list[Tensor]:
@@ -165,7 +176,10 @@ def likelihood_gradient(
         f_obs, f_syn = _mean_tilt(seen[-1]), _mean_tilt(made[-1])
         grads = torch.autograd.grad(f_obs - f_syn, leaves)
     area = net.total_stride**2
-    active = torch.stack([(m > 0).to(torch.float32).mean() for m in made])
+    shares = [(m > 0).to(torch.float32).mean() for m in made]
+    if not net.layers[-1].relu:  # a linear unit is always on
+        shares[-1] = torch.ones_like(shares[-1])
+    active = torch.stack(shares)
     return Gradient(list(grads), f_obs.detach() / area, f_syn.detach() / area, active)
 
 
@@ -199,7 +213,8 @@ def adam_step(
     for index, (p, m, v) in enumerate(zip(values, first, second, strict=True)):
         unit = sigma if index == 0 else 1.0
         spread = (v / (1 - params.beta2**count)).sqrt_().add_(1e-8 * unit)
-        moved.append(p.addcdiv(m, spread, value=rate / (unit * (1 - params.beta1**count))))
+        kept = p if index % 2 else p * (1 - rate * params.decay)
+        moved.append(kept.addcdiv(m, spread, value=rate / (unit * (1 - params.beta1**count))))
     return as_weights(moved), Moments(first, second, count)
 
 

@@ -25,6 +25,7 @@ from gcn_cli.core.learning import (
     likelihood_gradient,
     rate_factor,
     sgd_step,
+    torus_lead,
     wrap_image,
 )
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
@@ -216,12 +217,29 @@ class _Level:
             return likelihood_gradient(
                 net, weights, observed, chains.images, "bounded", self.machine.dtype
             )
-        stride = net.total_stride
-        dy, dx = self.noise.integers("phase", chains.step, (stride, stride))
-        synthesized = wrap_image(chains.images, net.receptive_field - 1)
         return likelihood_gradient(
-            net, weights, observed[..., dy:, dx:], synthesized, "valid", self.machine.dtype
+            net,
+            weights,
+            self._phased(net, observed, chains.step),
+            self._unrolled(net, chains),
+            "valid",
+            self.machine.dtype,
         )
+
+    def _phased(self, net: ConvNet, observed: Tensor, step: int) -> Tensor:
+        """The observed images from a random phase of the stride on."""
+        spare = [n - net.receptive_field + 1 for n in observed.shape[-2:]]
+        bounds = [min(net.total_stride, n) for n in spare]
+        dy, dx = self.noise.integers("phase", step, bounds)
+        return observed[..., dy:, dx:]
+
+    def _unrolled(self, net: ConvNet, chains: ChainState) -> Tensor:
+        """The torus of the chains, so that its valid windows are those that drive the dynamics."""
+        dither = self.plan.langevin.dither
+        dy, dx = self.noise.integers("phase/chains", chains.step, (dither, dither))
+        lead = torus_lead(net)
+        rolled = torch.roll(chains.images, (lead + dy, lead + dx), (-2, -1))
+        return wrap_image(rolled, net.receptive_field - 1)
 
     def positions(self, depth: int) -> list[int]:
         """Units per filter and layer on the observed images."""
@@ -273,7 +291,7 @@ def learn(
             stage = level.plan.stages[state.stage]
             new, info = _update(level, stage, state)
             state, good, info = _watch(plan, level, state, new, good, info)
-            if state.update == stage.learning.updates:
+            if state.update >= stage.learning.updates:
                 state = good = _advance(plan, level, state)
             yield state, info
 
@@ -358,8 +376,9 @@ def _watch(
     guard = plan.guard
     phrase = symptom(info, level.plan.langevin.sigma, guard)
     if phrase is None:
-        healthy = replace(new, strikes=0)
-        return healthy, healthy if old.update % guard.check == 0 else good, info
+        # The figures speak of the weights before this update's step: those are known to be good.
+        proven = replace(old, strikes=0)
+        return replace(new, strikes=0), proven if old.update % guard.check == 0 else good, info
     strikes = old.strikes + 1
     if strikes < guard.patience and not fatal(phrase):
         return replace(new, strikes=strikes), good, info

@@ -96,6 +96,8 @@ def synthesize(
     Raises:
         ValueError: a size that is no multiple of ``model.multiple`` on a torus, or too small.
     """
+    if any(n % model.multiple for n in size) and model.levels[0].boundary == "torus":
+        raise ValueError(f"sides of {size} are not multiples of {model.multiple}")
     total = sum(level.total_steps() for level in model.levels)
     images: Tensor | None = None
     done, mean = 0, model.mean.to(device)

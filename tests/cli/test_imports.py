@@ -1,0 +1,111 @@
+"""Imports run one way, and the command line imports PyTorch only inside its commands."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "src" / "gcn_cli"
+LIBRARY = [
+    "checkpoint",
+    "estimate",
+    "experiment",
+    "gallery",
+    "inspection",
+    "machine",
+    "plan",
+    "report",
+    "sampling",
+    "video",
+]
+LAYERS = [
+    {"__init__", "errors"},
+    {"core"},
+    {"config", "imaging", "metrics", "progress", "rundir"},
+    set(LIBRARY),
+    {"cli"},
+    {"__main__"},
+]
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def _statements(node: ast.AST, deep: bool) -> Iterator[ast.stmt]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test) and not deep:
+            continue
+        if isinstance(child, ast.FunctionDef) and not deep:
+            continue
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        yield from _statements(child, deep)
+
+
+def _imports(name: str, deep: bool = True) -> set[str]:
+    """Dotted names that a module imports; without ``deep`` only what runs on import."""
+    found: set[str] = set()
+    for node in _statements(ast.parse(MODULES[name].read_text(encoding="utf-8")), deep):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are absolute"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                inside = whole.removeprefix("gcn_cli.")
+                found.add(whole if inside in MODULES else str(node.module))
+    return found
+
+
+def _own(name: str, deep: bool = True) -> set[str]:
+    names = {found for found in _imports(name, deep) if found.split(".")[0] == "gcn_cli"}
+    return {found.removeprefix("gcn_cli").lstrip(".") or "__init__" for found in names}
+
+
+def _rank(name: str) -> int:
+    (rank,) = (rank for rank, layer in enumerate(LAYERS) if name.split(".", maxsplit=1)[0] in layer)
+    return rank
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_imports_from_above(name):
+    above = {other for other in _own(name) if _rank(other) > _rank(name)}
+    assert not above
+
+
+def test_no_circles():
+    graph = {name: _own(name) & MODULES.keys() for name in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("core.")])
+def test_the_core_knows_torch_and_the_standard_library_only(name):
+    import sys
+
+    allowed = {*sys.stdlib_module_names, "torch", "gcn_cli"}
+    assert {found.split(".")[0] for found in _imports(name)} <= allowed
+
+
+def test_no_command_imports_another():
+    shared = {"cli.options", "cli.signals", "cli.app", "cli"}
+    for name in MODULES:
+        if name.startswith("cli.") and name not in shared:
+            assert {o for o in _own(name) if o.startswith("cli.")} <= shared - {"cli.app"}, name
+
+
+def _reached(name: str, seen: set[str]) -> set[str]:
+    seen.add(name)
+    foreign = {n.split(".")[0] for n in _imports(name, deep=False)} - {"gcn_cli"}
+    for other in (_own(name, deep=False) & MODULES.keys()) - seen:
+        foreign |= _reached(other, seen)
+    return foreign
+
+
+@pytest.mark.parametrize("name", ["__main__", *(n for n in MODULES if n.startswith("cli."))])
+def test_the_command_line_loads_without_torch(name):
+    assert _reached(name, set()).isdisjoint({"torch", "numpy", "PIL", "pydantic"})

@@ -1,0 +1,168 @@
+"""gcn inspect, evaluate, config and doctor: what they print and draw."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+
+from gcn_cli import report
+from gcn_cli.checkpoint import load_checkpoint
+from gcn_cli.config import preset_names
+from gcn_cli.core.schedule import Machine
+from gcn_cli.imaging import load_image
+from gcn_cli.inspection import LevelCourse, TrainingFacts, inner, reconstruct
+
+COURSE = LevelCourse(
+    updates=100,
+    gap=0.01,
+    gap_spread=0.1,
+    reference_energy=1.0,
+    spread_basis=10.0,
+    spread_chains=40.0,
+    spread_data=42.0,
+    active=(0.5,),
+)
+
+
+def _json(gcn, *words):
+    result = gcn("inspect", *words, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_json_tells_the_levels(gcn, trained):
+    told = _json(gcn, "--ckpt", trained["pyramid"])
+    coarse, fine = told["levels"]
+    assert coarse["layers"] == ["8@3", "8@3"]
+    assert (coarse["scale"], coarse["receptive_field"], coarse["receptive_field_full"]) == (
+        0.5,
+        5,
+        10,
+    )
+    assert (fine["parameters"], fine["sigma"], fine["eps"], fine["eta"]) == (976, 20, 6, 0.045)
+    assert told["fingerprint"] == load_checkpoint(trained["pyramid"]).fingerprint
+    training = told["training"]
+    assert (training["done"], training["planned"], training["complete"]) == (12, 12, True)
+    assert [course["updates"] for course in training["courses"]] == [6, 6]
+    assert training["verdict"].startswith("converged: ")
+
+
+def test_plain_text_when_piped(gcn, trained):
+    result = gcn("inspect", "--ckpt", trained["pyramid"])
+    assert "receptive field     5 px (10 full size)" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "converged: " in result.stdout
+    assert result.stderr == ""
+
+
+def test_a_checkpoint_alone_has_no_verdict(gcn, run, tmp_path):
+    lone = tmp_path / "lone.pt"
+    (run() / "run.pt").rename(lone)
+    verdict = _json(gcn, "--ckpt", lone)["training"]["verdict"]
+    assert verdict == "converged: unknown; no metrics.jsonl lies beside the checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("changes", "begins"),
+    [
+        ({}, "converged: yes"),
+        ({"gap": 0.5}, "converged: no; level 1: mean gap +0.5"),
+        ({"gap": 0.5, "gap_spread": 0.6}, "converged: yes"),
+        ({"gap": 0.5, "reference_energy": 20.0}, "converged: yes"),
+        ({"spread_chains": 30.0}, "converged: no; level 1: the chains' spread is 71 %"),
+        ({"gap": float("nan")}, "converged: no"),
+    ],
+)
+def test_the_verdict(changes, begins):
+    course = LevelCourse(**{**vars(COURSE), **changes})
+    facts = TrainingFacts(100, 100, True, 0, (), (course,))
+    assert facts.verdict.startswith(begins)
+
+
+def test_an_unfinished_run_is_not_converged_yet():
+    facts = TrainingFacts(50, 100, False, 0, (), (COURSE,))
+    assert facts.verdict == "converged: not yet; 50 of 100 updates are done"
+
+
+def test_pictures(gcn, trained, box, tmp_path, listing):
+    result = gcn(
+        *("inspect", "--ckpt", trained["pyramid"], "--image", box / "images" / "ash.png"),
+        *("--samples", 2, "--out", tmp_path / "report"),
+    )
+    names = {"filters-level1.png", "filters-level2.png", "reconstruction.png", "samples.png"}
+    names |= {"training-curve.png"} if report.can_plot() else set()
+    assert listing(tmp_path) == {f"report/{name}" for name in names}
+    assert {line for line in result.stdout.splitlines() if line.endswith(".png")} == {
+        str(tmp_path / "report" / name) for name in names
+    }
+    for name in names:
+        load_image(tmp_path / "report" / name)
+
+
+def test_without_matplotlib_the_rest_is_drawn(gcn, trained, tmp_path, listing, monkeypatch):
+    monkeypatch.setattr(report, "can_plot", lambda: False)
+    result = gcn("inspect", "--ckpt", trained["plain"], "--out", tmp_path)
+    assert result.exit_code == 0
+    assert "pip install 'gcn-cli[report]'" in result.stderr
+    assert listing(tmp_path) == {"filters-level1.png"}
+
+
+@pytest.mark.parametrize("name", ["plain", "pyramid", "bounded"])
+def test_reconstruction(gcn, trained, box, name):
+    image = box / "images" / "ash.png"
+    told = _json(gcn, "--ckpt", trained[name], "--image", image)["reconstruction"]
+    saved = load_checkpoint(trained[name])
+    found = reconstruct(saved, load_image(image), Machine(torch.device("cpu")))
+    rest = inner(found.image - found.output, found.margin)
+    assert told["rms_error"] == pytest.approx(float(rest.square().mean().sqrt()), rel=1e-5)
+    assert told["relative_error"] == pytest.approx(told["rms_error"] / 40, rel=0.3)
+    if name == "bounded":  # one level, no phase to average over: the reference's own basis
+        level = saved.model.levels[0]
+        centred = (load_image(image) - saved.mean)[None]
+        basis = level.net.basis(centred, level.weights, "bounded")[0]
+        wanted = saved.mean + level.langevin.sigma**2 * basis
+        torch.testing.assert_close(found.output, wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_a_foreign_image_lies_far_from_the_samples(gcn, trained, box):
+    words = ("--ckpt", trained["plain"], "--samples", 3, "--image", box / "images" / "ash.png")
+    told = _json(gcn, *words)["samples"]
+    assert told["count"] == 3
+    assert told["image_z"] == pytest.approx(
+        (told["image_tilt"] - told["tilt"]) / told["tilt_spread"], rel=1e-5
+    )
+    assert told["image_tilt"] == pytest.approx(told["exemplar_tilt"], rel=1e-3)
+
+
+def test_evaluate(gcn, box):
+    ash, bark = (box / "images" / f"{name}.png" for name in ("ash", "bark"))
+    result = gcn("evaluate", "--exemplar", ash, "--samples", ash, bark, "--json")
+    told = json.loads(result.stdout)
+    assert told["samples"] == [str(ash), str(bark)]
+    assert told["scores"]["struct"] > 0
+    table = gcn("evaluate", "--exemplar", ash, "--samples", ash)
+    assert "diversity        -" in table.stdout
+
+
+def test_config_list_and_show(gcn):
+    listed = gcn("config", "list")
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == preset_names()
+    shown = gcn("config", "show", "texture", "--set", "seed=5")
+    assert yaml.safe_load(shown.stdout)["seed"] == 5
+
+
+def test_config_validate(gcn, box):
+    result = gcn("config", "validate", box / "pyramid.yaml")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "valid: 2 levels" in result.stderr
+
+
+def test_doctor(gcn):
+    told = json.loads(gcn("doctor", "--json").stdout)
+    assert told["torch"] == str(torch.__version__)
+    assert told["auto_precision"] in ("fp32", "bf16")
+    assert told["presets"] == preset_names()
+    assert "auto precision" in gcn("doctor").stdout

@@ -1,0 +1,236 @@
+"""gcn train: the files it writes, what it prints, how it stops and goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from gcn_cli.checkpoint import load_checkpoint
+from gcn_cli.config import read_yaml, resolve
+from gcn_cli.rundir import read_jsonl
+
+RUN_FILES = {"run.pt", "config.yaml", "meta.json", "metrics.jsonl", "reals.png"}
+
+
+def _same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a == b
+
+
+def _raw(run: Path):
+    return torch.load(run / "run.pt", weights_only=True)
+
+
+def _train(gcn, box, out, *words, config="plain", images="images/ash.png"):
+    return gcn(
+        "train", "--images", box / images, "--config", box / f"{config}.yaml", "--out", out, *words
+    )
+
+
+def test_writes_exactly_a_run_folder_per_image(gcn, box, tmp_path, listing):
+    result = _train(gcn, box, tmp_path / "runs", "--set", "output.grid_every=4", images="images")
+    assert result.exit_code == 0, result.stderr
+    runs = [tmp_path / "runs" / name for name in ("00000-ash", "00001-bark")]
+    assert result.stdout == "".join(f"{run}\n" for run in runs)
+    grids = {"samples-000004.png", "samples-000006.png"}
+    assert listing(tmp_path) == {
+        f"runs/{run.name}/{name}" for run in runs for name in RUN_FILES | grids
+    }
+    for run in runs:
+        assert len(read_jsonl(run / "metrics.jsonl")) == 6
+        assert load_checkpoint(run).complete
+
+
+def test_words_go_to_stderr_and_quiet_leaves_none(gcn, box, tmp_path):
+    loud = _train(gcn, box, tmp_path)
+    assert "CPU" in loud.stderr
+    assert "ash 6/6" in loud.stderr
+    quiet = _train(gcn, box, tmp_path, "--quiet")
+    assert quiet.stderr == ""
+    assert quiet.stdout == f"{tmp_path / '00001-ash'}\n"
+
+
+def test_verbose_tells_the_networks(gcn, box, tmp_path):
+    assert "8@4/2, 8@3; 976 parameters" in _train(gcn, box, tmp_path, "--verbose").stderr
+
+
+def test_joint_learns_one_model_of_all(gcn, box, tmp_path):
+    result = _train(gcn, box, tmp_path, "--joint", images="images")
+    assert result.stdout == f"{tmp_path / '00000-images'}\n"
+    run = tmp_path / "00000-images"
+    assert load_checkpoint(run).observed.shape == (2, 3, 32, 32)
+    assert read_yaml(run / "config.yaml")["images"]["mode"] == "joint"
+
+
+def test_the_resolved_config_replays_the_run(gcn, box, tmp_path, trained):
+    first = trained["plain"]
+    again = gcn(
+        *("train", "--images", box / "images" / "ash.png"),
+        *("--config", first / "config.yaml", "--out", tmp_path),
+    )
+    assert _same(_raw(Path(again.stdout.strip())), _raw(first))
+
+
+def test_the_seed_flag_wins_over_set(gcn, box, tmp_path):
+    words = ("--dry-run", "--seed", 7, "--set", "seed=5")
+    result = _train(gcn, box, tmp_path, *words)
+    assert yaml.safe_load(result.stdout)["seed"] == 7
+
+
+def test_dry_run_prints_the_config_and_the_cost_and_writes_nothing(gcn, box, tmp_path, listing):
+    result = _train(gcn, box, tmp_path / "runs", "--dry-run", "--set", "pace=2", config="pyramid")
+    assert result.exit_code == 0
+    assert yaml.safe_load(result.stdout)["pace"] == 2
+    file = tmp_path / "again.yaml"
+    file.write_text(result.stdout, encoding="utf-8")
+    assert resolve(file=file).pace == 2
+    for word in ("level 1: 8@3, 8@3; 808 parameters", "1,784 parameters, 24 updates", "MiB and"):
+        assert word in result.stderr
+    assert listing(tmp_path) == {"again.yaml"}
+
+
+def test_the_default_preset_is_texture(gcn, box):
+    result = gcn("train", "--images", box / "images", "--dry-run", "--quiet")
+    assert yaml.safe_load(result.stdout)["name"] == "texture"
+
+
+def test_a_preset_under_a_file(gcn, box, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 3\n", encoding="utf-8")
+    result = gcn(
+        *("train", "--images", box / "images", "--dry-run", "--quiet"),
+        *("--config", file, "--preset", "frame"),
+    )
+    config = yaml.safe_load(result.stdout)
+    assert (config["name"], config["seed"], len(config["levels"])) == ("frame", 3, 1)
+
+
+def test_skip_existing_leaves_complete_runs_out(gcn, box, tmp_path, listing):
+    _train(gcn, box, tmp_path)
+    result = _train(gcn, box, tmp_path, "--skip-existing", images="images")
+    assert result.stdout == f"{tmp_path / '00001-bark'}\n"
+    assert f"ash: complete in {tmp_path / '00000-ash'}" in result.stderr
+
+
+def test_skip_existing_learns_unfinished_ones_again(gcn, box, tmp_path):
+    _train(gcn, box, tmp_path)
+    (tmp_path / "00000-ash" / "run.pt").unlink()
+    result = _train(gcn, box, tmp_path, "--skip-existing")
+    assert result.stdout == f"{tmp_path / '00001-ash'}\n"
+
+
+def test_time_runs_out(gcn, box, tmp_path):
+    slowly = ("updates=100000", "optimiser.rate=1e-9")
+    words = ["--max-time", "1s", *(w for s in slowly for w in ("--set", f"levels.0.learning.{s}"))]
+    result = _train(gcn, box, tmp_path, *words, images="images")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert f"time is up; go on with: gcn train --resume {tmp_path / '00000-ash'}" in result.stderr
+    assert "not begun: bark" in result.stderr
+    saved = load_checkpoint(tmp_path / "00000-ash")
+    assert not saved.complete
+    assert saved.state.update == len(read_jsonl(tmp_path / "00000-ash" / "metrics.jsonl"))
+
+
+def test_divergence_is_told_and_the_others_are_learned(gcn, box, tmp_path):
+    words = ("--set", "levels.0.learning.optimiser.rate=1e9", "--set", "guard.retries=0")
+    result = _train(gcn, box, tmp_path, *words, images="images")
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    for name in ("ash", "bark"):
+        assert f"error: {name}: learning diverged" in result.stderr
+        events = read_jsonl(
+            tmp_path / ("00000-ash" if name == "ash" else "00001-bark") / "metrics.jsonl"
+        )
+        assert "diverged" in events[-1]["event"]
+    alone = _train(gcn, box, tmp_path, *words)
+    assert alone.exit_code == 3
+    assert alone.stderr.count("error: ") == 1
+
+
+# ------------------------------------------------------------------------------- going on
+
+
+@pytest.mark.parametrize("config", ["plain", "pyramid", "bounded"])
+def test_three_and_three_updates_are_six(gcn, box, tmp_path, trained, process, config):
+    last = len(load_checkpoint(trained[config]).model.levels) - 1
+    key = f"levels.{last}.learning.updates"
+    half = _train(gcn, box, tmp_path, "--set", f"{key}=3", config=config)
+    run = Path(half.stdout.strip())
+    going_on = process("train", "--resume", run, "--set", f"{key}=6")
+    stdout, stderr = going_on.communicate(timeout=60)
+    assert (going_on.returncode, stdout) == (0, f"{run}\n"), stderr
+    assert _same(_raw(run), _raw(trained[config]))
+    told = [record["gap"] for record in read_jsonl(run / "metrics.jsonl")]
+    assert told == [r["gap"] for r in read_jsonl(trained[config] / "metrics.jsonl")]
+
+
+def test_a_complete_run_has_nothing_left(gcn, run):
+    folder = run()
+    before = (folder / "run.pt").read_bytes()
+    result = gcn("train", "--resume", folder)
+    assert (result.exit_code, result.stdout) == (0, f"{folder}\n")
+    assert "complete already" in result.stderr
+    assert (folder / "run.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("seed=3", "not its seed, networks, canvas or chains"),
+        ("canvas=16", "not its seed, networks, canvas or chains"),
+        ("levels.1.layers.0.filters=4", "not its seed, networks, canvas or chains"),
+        ("levels.0.learning.updates=9", "level 1 of this run is finished"),
+        ("levels.1.learning.updates=3", "cannot fall to 3"),
+        ("levels.1.lerning.updates=3", "did you mean 'learning'?"),
+    ],
+)
+def test_what_a_resumed_run_cannot_change(gcn, run, change, sentence):
+    folder = run("pyramid")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    result = gcn("train", "--resume", folder, "--set", change)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+# ------------------------------------------------------------------------------- signals
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_stops(box, tmp_path, process, number, code):
+    running = process(
+        *("train", "--images", box / "images" / "ash.png", "--config", box / "plain.yaml"),
+        *("--out", tmp_path, "--set", "levels.0.learning.updates=1000000"),
+        *("--set", "levels.0.learning.optimiser.rate=1e-9"),
+    )
+    metrics = tmp_path / "00000-ash" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(number)
+    stdout, stderr = running.communicate(timeout=60)
+    assert (running.returncode, stdout) == (code, "")
+    assert "go on with: gcn train --resume" in stderr
+    assert "error" not in stderr
+    saved = load_checkpoint(tmp_path / "00000-ash")
+    assert not saved.complete
+    assert saved.state.update == len(read_jsonl(metrics)) > 0
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_meta_tells_the_image(trained):
+    meta = json.loads((trained["plain"] / "meta.json").read_text(encoding="utf-8"))
+    assert meta["name"] == "ash"
+    assert meta["images"][0].endswith("ash.png")
