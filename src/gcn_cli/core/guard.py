@@ -49,14 +49,14 @@ class GuardParams:
     """factor on the learning rate at each rollback"""
 
 
-def symptom(info: StepInfo, sigma: float, params: GuardParams) -> str | None:
-    """One phrase for what is wrong, or None for a healthy update."""
+def symptom(info: StepInfo, sigma: float, params: GuardParams, channels: int = 3) -> str | None:
+    """One phrase for what is wrong with images of ``channels`` colours, or None when healthy."""
     values = (info.f_observed, info.f_synthesized, info.spread_basis, info.spread_chains)
     if not all(math.isfinite(v) for v in values):
         return "a value is not finite"
     if info.active[-1] == 0.0 or info.spread_basis == 0.0:
         return "all top units are dead, so B = 0"
-    data_energy = 1.5 * ((info.spread_data / sigma) ** 2 + 1)
+    data_energy = 0.5 * channels * ((info.spread_data / sigma) ** 2 + 1)
     if abs(info.gap) > params.gap * data_energy:
         return f"f(obs) - f(syn) ran away to {info.gap:.3g} nats per pixel"
     if info.spread_chains > params.spread * (info.spread_data + sigma):

@@ -175,12 +175,18 @@ def likelihood_gradient(
         made = responses(net, synthesized, live, boundary, dtype)
         f_obs, f_syn = _mean_tilt(seen[-1]), _mean_tilt(made[-1])
         grads = torch.autograd.grad(f_obs - f_syn, leaves)
-    area = net.total_stride**2
     shares = [(m > 0).to(torch.float32).mean() for m in made]
     if not net.layers[-1].relu:  # a linear unit is always on
         shares[-1] = torch.ones_like(shares[-1])
     active = torch.stack(shares)
-    return Gradient(list(grads), f_obs.detach() / area, f_syn.detach() / area, active)
+    area_obs, area_syn = (_area(net, x, m[-1]) for x, m in ((observed, seen), (synthesized, made)))
+    return Gradient(list(grads), f_obs.detach() / area_obs, f_syn.detach() / area_syn, active)
+
+
+def _area(net: ConvNet, images: Tensor, top: Tensor) -> int:
+    """Pixels per top unit; a full-map filter's only unit stands for the whole image."""
+    alone = top.shape[-2:].numel() == 1
+    return images.shape[-2:].numel() if alone else int(net.total_stride**2)
 
 
 def _mean_tilt(top: Tensor) -> Tensor:

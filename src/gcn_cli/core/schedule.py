@@ -374,7 +374,8 @@ def _watch(
 ) -> tuple[LearningState, LearningState, StepInfo]:
     """Roll back to the last good state, at a lower rate, once the guard's patience is spent."""
     guard = plan.guard
-    phrase = symptom(info, level.plan.langevin.sigma, guard)
+    plan_here = level.plan
+    phrase = symptom(info, plan_here.langevin.sigma, guard, plan_here.net.channels)
     if phrase is None:
         # The figures speak of the weights before this update's step: those are known to be good.
         proven = replace(old, strikes=0)
