@@ -79,11 +79,11 @@ def find_images(path: str | Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise ImageError(f"{path} does not exist.")
+        raise ImageError(f"{path} does not exist")
     found = sorted(p for p in path.iterdir() if _is_image_name(p) and p.is_file())
     if not found:
         known = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-        raise ImageError(f"The folder {path} holds no images ({known}).")
+        raise ImageError(f"the folder {path} holds no images ({known})")
     return found
 
 
@@ -104,7 +104,7 @@ def _existing_file(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
         kind = "is a folder, not an image" if path.is_dir() else "does not exist"
-        raise ImageError(f"{path} {kind}.")
+        raise ImageError(f"{path} {kind}")
     return path
 
 
@@ -118,11 +118,11 @@ def _one_sentence(path: Path) -> Iterator[None]:
             yield
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
-            raise ImageError(f"{path} is refused: it has more than {limit} megapixels.") from error
+            raise ImageError(f"{path} is refused: it has more than {limit} megapixels") from error
         except UnidentifiedImageError as error:
-            raise ImageError(f"{path} is not an image in a known format.") from error
+            raise ImageError(f"{path} is not an image in a known format") from error
         except _DECODER_ERRORS as error:
-            raise ImageError(f"{path} cannot be read, it may be damaged: {error}.") from error
+            raise ImageError(f"{path} cannot be read, it may be damaged: {error}") from error
 
 
 def _is_image_name(path: Path) -> bool:
@@ -149,14 +149,14 @@ def _over_white(picture: Image.Image) -> Image.Image:
 
 def _from_integers(values: np.ndarray, path: Path) -> Tensor:
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"{path} holds integers outside the 16-bit range 0..65535.")
+        raise ImageError(f"{path} holds integers outside the 16-bit range 0..65535")
     return torch.from_numpy(values.astype(np.float32) / 257.0).unsqueeze(0)
 
 
 def _from_floats(values: np.ndarray, path: Path) -> Tensor:
     low, high = float(values.min()), float(values.max())
     if not (low >= 0.0 and high <= 255.0):  # also refuses NaN
-        raise ImageError(f"{path} holds floating-point values outside 0..255.")
+        raise ImageError(f"{path} holds floating-point values outside 0..255")
     scale = 255.0 if high <= 1.0 else 1.0
     return torch.from_numpy(values.astype(np.float32) * scale).unsqueeze(0)
 
@@ -171,7 +171,7 @@ def to_uint8(x: Tensor) -> Tensor:
         ImageError: a value is NaN or infinite, which no grey level stands for.
     """
     if not torch.isfinite(x).all():
-        raise ImageError("The picture holds values that are not finite numbers.")
+        raise ImageError("the picture holds values that are not finite numbers")
     return x.detach().round().clamp(0, 255).to(torch.uint8)
 
 
@@ -243,7 +243,7 @@ def atomic_write_text(path: str | Path, text: str) -> None:
 
 def _to_pillow(image: Tensor) -> Image.Image:
     if image.ndim != 3 or image.shape[0] not in (1, 3) or image.numel() == 0:
-        raise ImageError(f"A picture has 1 or 3 channels, not the shape {tuple(image.shape)}.")
+        raise ImageError(f"a picture has 1 or 3 channels, not the shape {tuple(image.shape)}")
     levels = to_uint8(image).cpu().permute(1, 2, 0).contiguous().numpy()
     return Image.fromarray(levels[:, :, 0] if image.shape[0] == 1 else levels)
 
@@ -292,7 +292,7 @@ def image_grid(
         ImageError: there is no picture.
     """
     if not images:
-        raise ImageError("A grid needs at least one picture.")
+        raise ImageError("a grid needs at least one picture")
     cells = [_enlarged(image, scale) for image in images]
     columns = min(columns or math.ceil(math.sqrt(len(cells))), len(cells))
     C = max(cell.shape[0] for cell in cells)
@@ -322,7 +322,7 @@ def labelled_sheet(
     """
     images = [image for _, pictures in rows for image in pictures]
     if not images:
-        raise ImageError("A sheet needs at least one picture.")
+        raise ImageError("a sheet needs at least one picture")
     pad, line = 6, 16
     font = ImageFont.load_default()
     columns = max(len(pictures) for _, pictures in rows)

@@ -103,16 +103,16 @@ def evaluate_texture(exemplar: Tensor, samples: Tensor) -> TextureScores:
 
 def _check(exemplar: Tensor, samples: Tensor) -> None:
     if exemplar.ndim != 3 or samples.ndim != 4 or len(samples) == 0:
-        raise ImageError("Texture metrics need an exemplar (C, H, W) and samples (N, C, H, W).")
+        raise ImageError("texture metrics need an exemplar (C, H, W) and samples (N, C, H, W)")
     if exemplar.shape[0] not in (1, 3) or exemplar.shape[0] != samples.shape[1]:
         raise ImageError(
             f"The exemplar has {exemplar.shape[0]} channels and the samples {samples.shape[1]}; "
             "both need 1 or both 3."
         )
     if min(*exemplar.shape[1:], *samples.shape[2:]) < MIN_SIDE:
-        raise ImageError(f"Texture metrics need sides of at least {MIN_SIDE} pixels.")
+        raise ImageError(f"texture metrics need sides of at least {MIN_SIDE} pixels")
     if not (torch.isfinite(exemplar).all() and torch.isfinite(samples).all()):
-        raise ImageError("The pictures to compare hold values that are not finite numbers.")
+        raise ImageError("the pictures to compare hold values that are not finite numbers")
 
 
 # ----------------------------------------------------------------- the exemplar's own halves

@@ -49,8 +49,8 @@ def create_run_dir(root: str | Path, name: str) -> Path:
             if claimed is not None:
                 return claimed
     except OSError as error:
-        raise GcnError(f"No run folder can be made in {root}: {error.strerror}.") from error
-    raise GcnError(f"No free run number was found in {root}.")
+        raise GcnError(f"no run folder can be made in {root}: {error.strerror}") from error
+    raise GcnError(f"no free run number was found in {root}")
 
 
 def _claim(root: Path, label: str) -> Path | None:
@@ -124,9 +124,9 @@ def _parse(line: str, path: Path, number: int) -> dict[str, Any] | None:
         torn = not line.strip() or (line.startswith("{") and not line.endswith("}"))
         if torn:
             return None
-        raise GcnError(f"{path}, line {number}, is not a record: {error}.") from error
+        raise GcnError(f"{path}, line {number}, is not a record: {error}") from error
     if not isinstance(record, dict):
-        raise GcnError(f"{path}, line {number}, is not a record.")
+        raise GcnError(f"{path}, line {number}, is not a record")
     return record
 
 

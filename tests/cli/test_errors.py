@@ -180,7 +180,7 @@ def test_a_process_fails_like_the_runner(process, tmp_path):
     failing = process("train", "--images", tmp_path / "nowhere")
     stdout, stderr = failing.communicate(timeout=60)
     assert (failing.returncode, stdout) == (2, "")
-    assert stderr == f"error: {tmp_path / 'nowhere'} does not exist.\n"
+    assert stderr == f"error: {tmp_path / 'nowhere'} does not exist\n"
 
 
 def test_ctrl_c_where_nothing_is_to_be_saved(gcn, run, monkeypatch):

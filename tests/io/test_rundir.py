@@ -51,7 +51,7 @@ def test_many_at_once_never_share_a_number(tmp_path):
 
 def test_a_file_in_the_way_is_told_in_a_sentence(tmp_path):
     (tmp_path / "runs").touch()
-    with pytest.raises(GcnError, match="No run folder can be made"):
+    with pytest.raises(GcnError, match="no run folder can be made"):
         create_run_dir(tmp_path / "runs", "x")
 
 
