@@ -18,6 +18,7 @@ from torch import Tensor
 from gcn_cli.core.network import Boundary, ConvNet, LayerSpec, Weights, margins
 
 _CHANNELS_LAST = torch.channels_last
+_LEAST_CHANNELS = 4
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class _Geometry:
     lead: int  # blocks before the map that the first window reaches
     offset: int  # zeros before the filter inside its first block, px
     wrap: bool
+    channels: int  # of the map, before space to depth
 
     @property
     def tail(self) -> int:
@@ -38,7 +40,9 @@ class _Geometry:
         return self.taps - 1 - self.lead
 
 
-def _geometry(spec: LayerSpec, size: tuple[int, int], boundary: Boundary) -> _Geometry:
+def _geometry(
+    spec: LayerSpec, channels: int, size: tuple[int, int], boundary: Boundary
+) -> _Geometry:
     before, after = margins(spec, boundary)
     s = spec.stride
     lead = -(-before // s)
@@ -46,8 +50,9 @@ def _geometry(spec: LayerSpec, size: tuple[int, int], boundary: Boundary) -> _Ge
     taps = -(-(offset + spec.size) // s)
     out = tuple((n + before + after - spec.size) // s + 1 for n in size)
     blocks = tuple(-(-n // s) for n in size)
+    wrap = boundary == "torus"
     return _Geometry(
-        spec, (blocks[0], blocks[1]), (out[0], out[1]), taps, lead, offset, boundary == "torus"
+        spec, (blocks[0], blocks[1]), (out[0], out[1]), taps, lead, offset, wrap, channels
     )
 
 
@@ -106,16 +111,16 @@ class FusedBasis:
         like = torch.empty(0, dtype=dtype, device=device)
         self.net, self.like, self.size = net, like, (height, width)
         self._layers = [
-            _geometry(spec, size, boundary)
-            for spec, size in zip(net.layers, sizes[:-1], strict=True)
+            _geometry(spec, c, size, boundary)
+            for spec, c, size in zip(net.layers, net.in_channels(), sizes[:-1], strict=True)
         ]
         self._up, self._down = [], []
-        for layer, c in zip(self._layers, net.in_channels(), strict=True):
+        for layer in self._layers:
             if layer.wrap and min(layer.blocks) < layer.taps - 1:
                 raise ValueError(f"a torus of {height}x{width} px is too small for these filters")
             rows = (layer.out[0] + layer.taps - 1, layer.out[1] + layer.taps - 1)
             cols = (layer.blocks[0] + layer.taps - 1, layer.blocks[1] + layer.taps - 1)
-            deep = c * layer.spec.stride**2
+            deep = max(_LEAST_CHANNELS, layer.channels * layer.spec.stride**2)
             self._up.append(_Buffer(rows, layer.blocks, layer.lead, deep, batch, like))
             self._down.append(_Buffer(cols, layer.out, layer.tail, layer.spec.filters, batch, like))
         self._encode: list[tuple[Tensor, Tensor]] = []
@@ -125,7 +130,7 @@ class FusedBasis:
         """Prepare the filters of both passes; once per set of weights. Returns self."""
         self._encode, self._decode = [], []
         for layer, (w, b) in zip(self._layers, weights, strict=True):
-            deep = deep_filters(w, layer.spec.stride, layer.taps, layer.offset)
+            deep = fill_channels(deep_filters(w, layer.spec.stride, layer.taps, layer.offset))
             self._encode.append(
                 (
                     deep.to(self.like).contiguous(memory_format=_CHANNELS_LAST),
@@ -145,7 +150,7 @@ class FusedBasis:
     def _bottom_up(self, images: Tensor) -> list[Tensor]:
         x, responses = images, []
         for index, (layer, buffer) in enumerate(zip(self._layers, self._up, strict=True)):
-            x = buffer.crop(to_blocks(x, layer.spec.stride))
+            x = fill_channels(buffer.crop(to_blocks(x, layer.spec.stride)))
             if index and self._layers[index - 1].spec.relu:
                 torch.clamp_min(x, 0, out=buffer.inner)
             else:
@@ -171,12 +176,22 @@ class FusedBasis:
             if layer.wrap:
                 buffer.wrap()
             g = F.conv2d(buffer.full, self._decode[index])
+            g = g[:, : layer.channels * layer.spec.stride**2]
             if layer.spec.stride > 1:
                 g = F.pixel_shuffle(g, layer.spec.stride)
             size = self._layers[index - 1].out if index else self.size
             g = g[:, :, : size[0], : size[1]]
         assert g is not None
         return g
+
+
+def fill_channels(x: Tensor) -> Tensor:
+    """Maps or filters (N, C, H, W) with zero channels added up to the least that runs fast.
+
+    One or two input channels send bfloat16 convolutions down a path several times slower.
+    """
+    short = _LEAST_CHANNELS - x.shape[1]
+    return F.pad(x, (0, 0, 0, 0, 0, short)) if short > 0 else x
 
 
 def deep_filters(w: Tensor, stride: int, taps: int, offset: int) -> Tensor:
