@@ -1,0 +1,45 @@
+"""Every shipped preset trains and samples from the command line, on the bundled textures."""
+
+from pathlib import Path
+
+import pytest
+
+from gcn_cli.config import preset_names
+from gcn_cli.imaging import image_grid, load_image, save_png
+
+TEXTURES = Path(__file__).resolve().parents[2] / "textures"
+SMALLER = {
+    "paper-texture": ["images.size=96", "levels.0.learning.count=2"],
+    "paper-object": ["images.size=64", "levels.0.learning.count=2"],
+    "paper-cd": ["images.size=64", "levels.0.learning.count=4", "levels.0.sampling.steps=2"],
+}
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("stones", "leaves"):
+        image = load_image(TEXTURES / f"{name}.png")[:, :128, :128]
+        save_png(folder / f"{name}.png", image_grid([image], pad=0))
+    return folder
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_a_preset_trains_and_samples(preset, gcn, pictures, tmp_path):
+    changes = ["pace=0.001", *SMALLER.get(preset, [])]
+    sets = [word for change in changes for word in ("--set", change)]
+    out = tmp_path / "runs"
+    trained = gcn("train", "--images", pictures, "--config", preset, *sets, "--out", out)
+    assert trained.exit_code == 0, trained.stderr
+    runs = trained.stdout.split()
+    joint = preset in ("paper-object", "paper-cd")
+    assert [Path(run).name for run in runs] == (
+        ["00000-pictures"] if joint else ["00000-leaves", "00001-stones"]
+    )
+    size = {"paper-texture": 96, "paper-object": 64, "paper-cd": 64}.get(preset, 72)
+    drawn = gcn("synthesize", "--ckpt", runs[0], "--size", size, "-o", tmp_path / "sample.png")
+    assert drawn.exit_code == 0, drawn.stderr
+    picture = load_image(tmp_path / "sample.png")
+    assert picture.shape[-2:] == (size, size)
+    assert picture.std() > 0.5
