@@ -21,7 +21,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     rows = []
-    for line in args.runs.read_text().split():
+    lines = args.runs.read_text().splitlines()
+    for line in sorted(lines, key=lambda name: Path(name).name.partition("-")[2]):
         run = Path(line)
         saved = load_checkpoint(run)
         chain = saved.state.chains.images[0] + saved.mean
