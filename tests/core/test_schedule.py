@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, state_to
-from gcn_cli.core.learning import Moments, parameters
+from gcn_cli.core import schedule
+from gcn_cli.core.learning import Moments, likelihood_gradient, parameters
 from gcn_cli.core.network import map_weights
 from gcn_cli.core.schedule import begin, current_model, learn
 from gcn_cli.errors import DivergenceError
@@ -298,3 +299,21 @@ def test_a_current_model_can_be_had_at_any_time(run, small_level):
     assert not torch.equal(level.weights[0].w, state.weights[0].w)
     assert level.boundary == "torus"
     assert level.langevin == job.plan.levels[0].langevin
+
+
+def test_an_update_sees_a_window_of_a_large_exemplar(run, small_level, monkeypatch):
+    """Cost is bounded by the canvas; over the updates the windows move over the exemplar."""
+    seen = []
+
+    def spy(net, weights, observed, *rest):
+        seen.append(observed)
+        return likelihood_gradient(net, weights, observed, *rest)
+
+    monkeypatch.setattr(schedule, "likelihood_gradient", spy)
+    ramp = torch.arange(64 * 80, dtype=torch.float32).reshape(1, 1, 64, 80) / 20
+    run(small_level(), observed=ramp, canvas=16).learn()
+    assert all(max(window.shape[-2:]) <= 32 for window in seen)
+    assert len({float(window[0, 0, 0, 0]) for window in seen}) > 3
+    seen.clear()
+    run(small_level(), observed=ramp[..., :20, :30], canvas=16).learn()
+    assert min(min(window.shape[-2:]) for window in seen) >= 18  # control: whole, less the phase

@@ -35,6 +35,8 @@ from gcn_cli.core.pyramid import enlarge_torus, shrink
 from gcn_cli.core.synthesis import final_images, fresh_chains, synthesize
 from gcn_cli.errors import DivergenceError
 
+_GLIMPSE = 2  # side of the observed window that an update sees, in canvases
+
 
 @dataclass(frozen=True)
 class StagePlan:
@@ -208,7 +210,7 @@ class _Level:
     def gradient(self, weights: Weights, chains: ChainState, noise_sd: float) -> Gradient:
         """The likelihood gradient between the observed images and the chains."""
         net = self.plan.net.head(len(weights))
-        observed = self.observed.repeat(self.plan.observed_copies, 1, 1, 1)
+        observed = self._glimpse(chains.step).repeat(self.plan.observed_copies, 1, 1, 1)
         if noise_sd:
             source = NoiseSource(self.seed, range(len(observed)), self.machine.device)
             z = torch.empty_like(observed, memory_format=torch.contiguous_format)
@@ -225,6 +227,20 @@ class _Level:
             "valid",
             self.machine.dtype,
         )
+
+    def _glimpse(self, step: int) -> Tensor:
+        """The observed images or, of ones far larger than the canvas, a random window.
+
+        It bounds the cost of an update: a photograph of 12 megapixels costs no more than a
+        texture of twice the canvas' side.
+        """
+        if self.plan.boundary == "bounded":
+            return self.observed
+        sides = self.observed.shape[-2:]
+        size = [min(n, _GLIMPSE * side) for n, side in zip(sides, self.plan.canvas, strict=True)]
+        spare = [n - side + 1 for n, side in zip(sides, size, strict=True)]
+        y, x = self.noise.integers("glimpse", step, spare)
+        return self.observed[..., y : y + size[0], x : x + size[1]]
 
     def _phased(self, net: ConvNet, observed: Tensor, step: int) -> Tensor:
         """The observed images from a random phase of the stride on."""
