@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("quality"))
     args = parser.parse_args()
-    machine = choose_machine(args.device, args.precision)
+    machine = choose_machine(args.device, args.precision, resolve(args.preset).precision)
     rows, sheet = [], []
     for seed in parse_seeds(args.seeds):
         config = resolve(args.preset, None, [*args.overrides, f"seed={seed}"])

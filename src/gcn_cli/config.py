@@ -170,9 +170,10 @@ class OutputConfig(_Strict):
 class Config(_Strict):
     """A whole experiment.
 
-    ``unit`` says what sigma and eps count: ``grey`` levels, or ``contrast``, the exemplar's
-    standard deviation. ``pace`` multiplies every level's updates. ``canvas`` is the side of the
-    chains in px of the full size (None: the exemplar's own).
+    ``precision`` is what the flag's ``auto`` means for this experiment: the faithful presets ask
+    for fp32. ``unit`` says what sigma and eps count: ``grey`` levels, or ``contrast``, the
+    exemplar's standard deviation. ``pace`` multiplies every level's updates. ``canvas`` is the
+    side of the chains in px of the full size (None: the exemplar's own).
     """
 
     name: str = "custom"
@@ -181,6 +182,7 @@ class Config(_Strict):
     unit: Literal["grey", "contrast"] = "grey"
     boundary: Literal["torus", "bounded"] = "torus"
     canvas: int | None = Field(default=None, ge=8)
+    precision: Literal["auto", "fp32", "bf16", "tf32"] = "auto"
     pace: float = Field(default=1.0, gt=0, le=1000)
     images: ImagesConfig = ImagesConfig()
     guard: GuardConfig = GuardConfig()

@@ -35,8 +35,11 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def choose_machine(device: str = "auto", precision: str = "auto") -> Machine:
-    """Device and arithmetic; ``auto`` is bfloat16 where matrix units make it fast, else float32.
+def choose_machine(device: str = "auto", precision: str = "auto", wanted: str = "auto") -> Machine:
+    """Device and arithmetic.
+
+    ``precision`` auto leaves the choice to ``wanted``, the config's; auto there, too, is bfloat16
+    where matrix units make it fast, else float32.
 
     Raises:
         DeviceError: missing hardware or an unknown precision.
@@ -44,6 +47,7 @@ def choose_machine(device: str = "auto", precision: str = "auto") -> Machine:
     if precision not in PRECISIONS:
         raise DeviceError(f"there is no precision '{precision}'; choose {', '.join(PRECISIONS)}")
     where = choose_device(device)
+    precision = wanted if precision == "auto" else precision
     if precision == "tf32" and where.type != "cuda":
         raise DeviceError("tf32 is arithmetic of CUDA devices; use fp32 or bf16 on a CPU")
     if where.type == "cuda":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gcn_cli import machine
 from gcn_cli.config import preset_names
 from gcn_cli.imaging import image_grid, load_image, save_png
 
@@ -43,3 +44,14 @@ def test_a_preset_trains_and_samples(preset, gcn, pictures, tmp_path):
     picture = load_image(tmp_path / "sample.png")
     assert picture.shape[-2:] == (size, size)
     assert picture.std() > 0.5
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_paper_presets_compute_in_float32_unless_told(preset, gcn, pictures, monkeypatch):
+    monkeypatch.setattr(machine, "has_matrix_units", lambda: True)
+    wanted = "fp32" if preset.startswith("paper-") else "bf16"
+    small = [word for change in SMALLER.get(preset, []) for word in ("--set", change)]
+    command = ("train", "--images", pictures, "--config", preset, *small, "--dry-run")
+    assert wanted in gcn(*command, "--device", "cpu").stderr.splitlines()[0]
+    told = gcn(*command, "--device", "cpu", "--precision", "bf16")
+    assert "bf16" in told.stderr.splitlines()[0]

@@ -82,8 +82,8 @@ def synthesize(
     _check_out(out, len(request.seeds))
     if video is not None:
         check_video(video)
-    machine = choose_machine(device, precision)
     saved = load_checkpoint(ckpt)
+    machine = choose_machine(device, precision, saved.config.precision)
     canvas_for(saved.model, request)  # refuses sizes that do not fit
     folder = (ckpt if ckpt.is_dir() else ckpt.parent) / "synthesized"
     target = folder if out is None else Path(out)

@@ -95,7 +95,7 @@ def train(
     from gcn_cli.machine import choose_machine, describe
 
     chosen = choose(config, preset, overrides)
-    machine = choose_machine(device, precision)
+    machine = choose_machine(device, precision, chosen.precision)
     jobs = load_jobs(chosen, images)
     plans = [plan_job(chosen, job) for job in jobs]
     say(f"{chosen.name} on {describe(machine)}", quiet)
@@ -156,9 +156,9 @@ def _resume(
     from gcn_cli.machine import choose_machine, describe
     from gcn_cli.progress import make_progress
 
-    machine = choose_machine(device, precision)
     folder = folder if folder.is_dir() else folder.parent
     saved = load_checkpoint(folder)  # a missing or damaged one is the first thing to tell
+    machine = choose_machine(device, precision, saved.config.precision)
     config = resolve(None, folder / "config.yaml", overrides) if overrides else None
     say(f"{folder} on {describe(machine)}", quiet)
     stop = Stop(deadline)
