@@ -13,6 +13,7 @@ from gcn_cli import __version__
 from gcn_cli.checkpoint import Checkpoint
 from gcn_cli.core.network import Boundary, ConvNet
 from gcn_cli.core.schedule import Machine
+from gcn_cli.core.synthesis import SynthesisInfo
 from gcn_cli.errors import DivergenceError, GcnError
 from gcn_cli.estimate import fitting_batch
 from gcn_cli.imaging import image_grid, resize, save_png
@@ -65,23 +66,23 @@ def draw(
 def _run(
     saved: Checkpoint, request: Request, machine: Machine, progress: Progress, watch: Watcher | None
 ) -> Tensor:
-    images: Tensor | None = None
+    last: SynthesisInfo | None = None
     canvas = canvas_for(saved.model, request)
     try:
         for info in sample(saved.model, request, machine):
-            if images is None:
+            if last is None:
                 seeds = request.seeds
                 name = f"seed {seeds[0]}" + (f"..{seeds[-1]}" if len(seeds) > 1 else "")
                 progress.start(info.steps, name)
-            images = info.images
+            last = info
             progress.update(info.step, {"level": f"{info.level + 1}/{len(saved.model.levels)}"})
             if watch is not None:
-                watch(cut(resize(images[0].cpu().contiguous(), canvas), request))
+                watch(cut(resize(info.images[0].cpu().contiguous(), canvas), request))
     finally:
         progress.close()
-    if images is None:
+    if last is None:
         raise GcnError("this model takes no sampling steps")
-    return cut(images, request).cpu()
+    return cut(last.images, request).cpu()
 
 
 def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -370,7 +370,7 @@ def sample_facts(
 
 def _images(saved: Checkpoint, request: Request, machine: Machine) -> Any:
     for info in sample(saved.model, request, machine):
-        yield type(info)(info.level, info.step, info.steps, info.images.cpu())
+        yield replace(info, chains=info.chains.cpu(), mean=info.mean.cpu())
 
 
 def _tilts(level: LevelModel, images: Tensor, torus: bool) -> Tensor:

@@ -16,6 +16,7 @@ from gcn_cli.machine import is_out_of_memory
 
 Tiling = Literal["none", "x", "y", "xy"]
 MAX_SIDE = 32768
+_WINDOW = 1024  # px; larger levels are computed window by window
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def sample(model: Model, request: Request, machine: Machine) -> Iterator[Synthes
             device=machine.device,
             dtype=machine.dtype,
             temperature=request.temperature,
+            window=_WINDOW,
         )
     except RuntimeError as error:
         if is_out_of_memory(error):

@@ -101,13 +101,26 @@ def langevin_step(
     b = basis(moved)
     if any(shift):
         b = torch.roll(b, (-shift[0], -shift[1]), (-2, -1))
+    return move(images, b, params, noise, centre), b
+
+
+def move(
+    images: Tensor,
+    b: Tensor,
+    params: LangevinParams,
+    noise: Tensor | None,
+    centre: Tensor | None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The images after the step that the basis ``b`` asks for; ``out`` may be the images."""
     eta = params.eta
-    out = images.mul(1 - eta).add_(b, alpha=eta * params.sigma**2)
+    out = torch.mul(images, 1 - eta, out=out)
+    out.add_(b, alpha=eta * params.sigma**2)
     if centre is not None:
         out.add_(centre, alpha=eta)
     if noise is not None and params.temperature > 0:
         out.add_(noise, alpha=params.eps * math.sqrt(params.temperature))
-    return out, b
+    return out
 
 
 @torch.no_grad()

@@ -1,8 +1,10 @@
 """Random numbers keyed by what they are for, never by when they are drawn.
 
 The noise of chain k at step t is a function of (seed, purpose, t, k) alone: the same at any batch
-size, in any order, after any resume. One `torch.Generator` per key is seeded with a hash; values
-are equal on one device type, not across CPU and CUDA, whose generators differ.
+size, in any order, after any resume. Canvases higher than `BAND` rows are drawn in bands, each with
+a key of its own, so that a window of them can be had without the whole. One `torch.Generator` per
+key is seeded with a hash; values are equal on one device type, not across CPU and CUDA, whose
+generators differ.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+BAND = 256
+"""Rows of noise that share a key."""
 
 
 def derive_seed(seed: int, *key: int | str) -> int:
@@ -32,13 +37,25 @@ class NoiseSource:
         """``chains`` names the rows of every batch drawn from here."""
         self.seed = seed
         self.chains = tuple(chains)
+        self.device = device
         self._generator = torch.Generator(device)
 
-    def normal_(self, out: Tensor, purpose: str, step: int) -> Tensor:
-        """Fill ``out`` (N, C, H, W) with N(0, 1), row k keyed by (seed, purpose, step, chain k)."""
+    def normal_(self, out: Tensor, purpose: str, step: int, first_row: int = 0) -> Tensor:
+        """Fill ``out`` (N, C, H, W) with N(0, 1), row k keyed by (seed, purpose, step, chain k).
+
+        ``first_row``, a multiple of `BAND`, says which rows of a higher canvas ``out`` holds.
+        """
         for row, chain in enumerate(self.chains):
-            self._generator.manual_seed(derive_seed(self.seed, purpose, step, chain))
-            out[row].normal_(generator=self._generator)
+            for top in range(0, out.shape[-2], BAND):
+                band = (first_row + top) // BAND
+                key = (purpose, step, chain, band) if band else (purpose, step, chain)
+                self._generator.manual_seed(derive_seed(self.seed, *key))
+                part = out[row, :, top : top + BAND]
+                if part.is_contiguous():
+                    part.normal_(generator=self._generator)
+                else:  # numbers must not depend on the memory that they are drawn into
+                    whole = torch.empty_like(part, memory_format=torch.contiguous_format)
+                    part.copy_(whole.normal_(generator=self._generator))
         return out
 
     def integers(self, purpose: str, step: int, bounds: Sequence[int]) -> list[int]:

@@ -21,10 +21,20 @@ def enlarge_torus(images: Tensor, factor: int) -> Tensor:
     """Bicubic enlargement of a torus (N, C, H, W) by a whole factor; the result is a torus."""
     if factor == 1:
         return images
-    for dim in (-2, -1):
-        n = images.shape[dim]
-        index = torch.arange(-_SUPPORT, n + _SUPPORT, device=images.device) % n
-        images = images.index_select(dim, index)
-    big = F.interpolate(images, scale_factor=factor, mode="bicubic", align_corners=False)
+    return enlarge_rows(images, factor, 0, images.shape[-2] * factor)
+
+
+def enlarge_rows(images: Tensor, factor: int, top: int, bottom: int) -> Tensor:
+    """Rows ``top`` to ``bottom`` of `enlarge_torus`, without the others."""
+    first, last = top // factor, -(-bottom // factor)
+    part = _wrapped(_wrapped(images, -2, first, last), -1, 0, images.shape[-1])
+    big = F.interpolate(part, scale_factor=factor, mode="bicubic", align_corners=False)
     margin = _SUPPORT * factor
-    return big[..., margin : big.shape[-2] - margin, margin : big.shape[-1] - margin].contiguous()
+    skip = margin + top - first * factor
+    return big[..., skip : skip + bottom - top, margin : big.shape[-1] - margin].contiguous()
+
+
+def _wrapped(images: Tensor, dim: int, first: int, last: int) -> Tensor:
+    """Lines ``first`` to ``last`` along ``dim`` of a torus, and a few on either side."""
+    index = torch.arange(first - _SUPPORT, last + _SUPPORT, device=images.device)
+    return images.index_select(dim, index % images.shape[dim])

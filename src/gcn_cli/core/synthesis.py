@@ -12,8 +12,9 @@ from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import Weights
-from gcn_cli.core.noise import NoiseSource, derive_seed
+from gcn_cli.core.noise import BAND, NoiseSource, derive_seed
 from gcn_cli.core.pyramid import enlarge_torus
+from gcn_cli.core.windows import Coarse, WindowedField, run_windowed
 
 _CHUNK = 10  # steps between two yields
 
@@ -22,14 +23,21 @@ _CHUNK = 10  # steps between two yields
 class SynthesisInfo:
     """Progress of a batch.
 
-    ``step`` of ``steps`` over all levels are done; ``images`` (N, C, h, w) are the chains' current
-    state at level ``level``, grey levels with the mean colour added.
+    ``step`` of ``steps`` over all levels are done; ``chains`` (N, C, h, w) are the chains' current
+    state at level ``level``, in grey levels with ``mean`` (C, 1, 1) subtracted. On a windowed
+    canvas the chains move in place: read them before asking for the next.
     """
 
     level: int
     step: int
     steps: int
-    images: Tensor
+    chains: Tensor
+    mean: Tensor
+
+    @property
+    def images(self) -> Tensor:
+        """The chains with the mean colour added: a new tensor (N, C, h, w)."""
+        return self.chains + self.mean
 
 
 def fresh_chains(
@@ -38,13 +46,22 @@ def fresh_chains(
     noise: NoiseSource,
     centre: Tensor | None,
     device: torch.device,
+    coarse: Coarse | None = None,
 ) -> ChainState:
-    """Starting images (N, C, H, W): the reference's centre plus the sampler's starting noise."""
+    """Starting images (N, C, H, W): the reference's centre plus the sampler's starting noise.
+
+    The centre is given whole or, to be enlarged band by band, as the ``coarse`` sample.
+    """
     start = torch.zeros(shape, device=device)
     if level.sampler.start_noise:
         noise.normal_(start, "start", 0).mul_(level.sampler.start_noise)
     if centre is not None:
         start.add_(centre)
+    if coarse is not None:
+        for top in range(0, shape[-2], BAND):
+            bottom = min(shape[-2], top + BAND)
+            start[..., top:bottom, :].add_(coarse.rows(top, bottom))
+        return ChainState(start)
     return ChainState(start.contiguous(memory_format=torch.channels_last))
 
 
@@ -76,6 +93,24 @@ def run_level(
             yield state
 
 
+def windowed_level(
+    level: LevelModel,
+    state: ChainState,
+    noise: NoiseSource,
+    coarse: Coarse | None,
+    dtype: torch.dtype,
+    window: int,
+) -> Iterator[ChainState]:
+    """`run_level` for canvases too large for their feature maps; moves the chains in place."""
+    for weights, steps, hot in level.segments():
+        net, device = level.net.head(len(weights)), state.images.device
+        field = WindowedField(net, _on(weights, device), level.boundary, dtype, device, window)
+        params = level.langevin if hot else level.langevin.cooled(0.0)
+        for done in range(steps):
+            state = run_windowed(state, field, params, 1, noise, coarse, done=done, total=steps)
+            yield state
+
+
 def synthesize(
     model: Model,
     size: tuple[int, int],
@@ -86,12 +121,14 @@ def synthesize(
     dtype: torch.dtype = torch.float32,
     temperature: float = 1.0,
     start: Tensor | None = None,
+    window: int | None = None,
 ) -> Iterator[SynthesisInfo]:
     """Sample images of ``size`` (H, W), one per chain number; the last yield holds the result.
 
     Chain k of a seed is the same whatever other chains run beside it. The canvas is a torus where
     the model was learned on one. ``start`` (N, C, h, w), centred grey levels at the coarsest
-    level, replaces the start from the reference.
+    level, replaces the start from the reference. Levels higher and wider than ``window`` px are
+    computed window by window, which bounds the memory and changes nothing but rounding.
 
     Raises:
         ValueError: a size that is no multiple of ``model.multiple`` on a torus, or too small.
@@ -103,18 +140,50 @@ def synthesize(
     done, mean = 0, model.mean.to(device)
     for index, cold in enumerate(model.levels):
         level = _heated(cold, temperature)
-        h, w = (round(n * level.scale) for n in size)
+        shape = (len(chains), model.channels, *(round(n * level.scale) for n in size))
         noise = NoiseSource(derive_seed(seed, "level", index), chains, device)
-        centre = None
+        coarse = None
         if images is not None:
-            centre = enlarge_torus(images, round(level.scale / model.levels[index - 1].scale))
-        begun = fresh_chains(level, (len(chains), model.channels, h, w), noise, centre, device)
+            coarse = Coarse(images, round(level.scale / model.levels[index - 1].scale))
+        begun = None
         if start is not None and index == 0:
-            begun = ChainState(start.to(device).contiguous(memory_format=torch.channels_last))
-        for state in run_level(level, begun, noise, centre, dtype):
+            begun = start.to(device, copy=True)
+        course = _course(level, shape, noise, coarse, dtype, begun, window)  # type: ignore[arg-type]
+        images = None
+        for state in course:
             images = state.images
-            yield SynthesisInfo(index, done + state.step, total, images + mean)
+            yield SynthesisInfo(index, done + state.step, total, images, mean)
         done += level.total_steps()
+
+
+def _course(
+    level: LevelModel,
+    shape: tuple[int, int, int, int],
+    noise: NoiseSource,
+    coarse: Coarse | None,
+    dtype: torch.dtype,
+    begun: Tensor | None,
+    window: int | None,
+) -> Iterator[ChainState]:
+    """One level's chains from their start on, whole or window by window."""
+    device = noise.device
+    if window is not None and _splits(level, shape, window):
+        if begun is None:
+            begun = fresh_chains(level, shape, noise, None, device, coarse).images
+        state = ChainState(begun.contiguous())
+        return windowed_level(level, state, noise, coarse, dtype, window)
+    centre = None if coarse is None else enlarge_torus(coarse.images, coarse.factor)
+    if begun is None:
+        begun = fresh_chains(level, shape, noise, centre, device).images
+    state = ChainState(begun.contiguous(memory_format=torch.channels_last))
+    return run_level(level, state, noise, centre, dtype)
+
+
+def _splits(level: LevelModel, shape: tuple[int, int, int, int], window: int) -> bool:
+    """Whether a canvas is worth cutting, and can be: bands must hold the field's reach."""
+    fits = level.net.receptive_field - 1 + level.net.total_stride <= BAND
+    shifted = level.langevin.dither > 1 and level.boundary == "bounded"
+    return fits and not shifted and min(shape[-2:]) > window
 
 
 def final_images(progress: Iterator[SynthesisInfo]) -> Tensor:
