@@ -3,7 +3,9 @@
     python benchmarks/bench_step.py [--batch 4] [--size 225] [--rounds 5]
 
 The paper's texture net on a torus. "plain" is the usual way of energy-based-model code: float32,
-weights tracked, `randn_like`. The variants alternate; medians and ratios are printed.
+weights tracked, `randn_like`. "convolutions" are the six convolutions of a step alone, in the same
+layout, on maps that lie ready: what a step would cost if all else were free. The variants
+alternate; medians and ratios are printed.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from gcn_cli.core.network import ConvNet, LayerSpec, Weights, initial_weights, m
 from gcn_cli.core.noise import NoiseSource
 from gcn_cli.machine import choose_device
 
+Run = Callable[[int], Tensor]
 NET = ConvNet((LayerSpec(100, 15, 3), LayerSpec(64, 5), LayerSpec(30, 3)))
 PARAMS = LangevinParams(1.0, 0.3)
 
@@ -46,6 +49,28 @@ def fused_steps(images: Tensor, weights: Weights, steps: int, dtype: torch.dtype
     return run_langevin(state, basis, PARAMS, steps, noise)[0].images
 
 
+def bare_convolutions(batch: int, size: int, dtype: torch.dtype, device: torch.device) -> Run:
+    """One step's convolutions, stride moved into the channels, without anything between them."""
+    maps, channels, side = [], 3, size
+    for spec in NET.layers:
+        deep, taps = channels * spec.stride**2, -(-spec.size // spec.stride)
+        side //= spec.stride
+        for inputs, outputs in ((deep, spec.filters), (spec.filters, deep)):
+            x = torch.randn(batch, inputs, side + taps - 1, side + taps - 1, device=device)
+            w = torch.randn(outputs, inputs, taps, taps, device=device)
+            maps.append([t.to(dtype, memory_format=torch.channels_last) for t in (x, w)])
+        channels = spec.filters
+
+    def run(steps: int) -> Tensor:
+        with torch.no_grad():
+            for _ in range(steps):
+                for x, w in maps:
+                    last = torch.nn.functional.conv2d(x, w)
+        return last
+
+    return run
+
+
 def timed(run: Callable[[], Tensor], device: torch.device) -> float:
     """Seconds of one call."""
     started = time.perf_counter()
@@ -53,6 +78,13 @@ def timed(run: Callable[[], Tensor], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
+
+
+def describe(device: torch.device) -> str:
+    """The device's name; threads of a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def main() -> None:
@@ -70,10 +102,16 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     weights = map_weights(lambda t: t.to(device), initial_weights(NET, generator))
     images = torch.randn(args.batch, 3, args.size, args.size, generator=generator).to(device)
+    bare = {
+        name: bare_convolutions(args.batch, args.size, dtype, device)
+        for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))
+    }
     variants: dict[str, Callable[[], Tensor]] = {
         "plain float32": lambda: plain_steps(images, weights, args.steps),
         "fused float32": lambda: fused_steps(images, weights, args.steps, torch.float32),
         "fused bfloat16": lambda: fused_steps(images, weights, args.steps, torch.bfloat16),
+        "convolutions float32": lambda: bare["float32"](args.steps),
+        "convolutions bfloat16": lambda: bare["bfloat16"](args.steps),
     }
     for run in variants.values():
         timed(run, device)
@@ -81,11 +119,16 @@ def main() -> None:
     for _ in range(args.rounds):
         for name, run in variants.items():
             times[name].append(timed(run, device))
-    base = statistics.median(times["plain float32"])
-    for name, seconds in times.items():
-        middle = statistics.median(seconds)
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    print(f"{args.batch} chains of {args.size} px, {describe(device)}")
+    for name, middle in medians.items():
         rate = args.batch * args.steps / middle
-        print(f"{name:15s} {rate:8.1f} image-steps/s   {base / middle:5.2f} x plain")
+        ratio = medians["plain float32"] / middle
+        line = f"{name:22s} {rate:8.1f} image-steps/s   {ratio:5.2f} x plain"
+        if name.startswith("fused"):
+            share = medians[name.replace("fused", "convolutions")] / middle
+            line += f"   {share:4.0%} of the convolutions alone"
+        print(line)
 
 
 if __name__ == "__main__":

@@ -105,6 +105,8 @@ class LearningConfig(_Strict):
     grow_fall: float = Field(default=0.5, gt=0, le=1)
     data_noise: float = Field(default=0.0, ge=0)
     averaging: float = Field(default=0.0, ge=0, lt=1)
+    warmup: int = Field(default=0, ge=0)
+    restraint: float = Field(default=0.0, ge=0, le=1)
     observed_copies: int = Field(default=1, ge=1)
     path_every: int = Field(default=0, ge=0)
     pool: int = Field(default=8, ge=1)
@@ -172,8 +174,9 @@ class Config(_Strict):
 
     ``precision`` is what the flag's ``auto`` means for this experiment: the faithful presets ask
     for fp32. ``unit`` says what sigma and eps count: ``grey`` levels, or ``contrast``, the
-    exemplar's standard deviation. ``pace`` multiplies every level's updates. ``canvas`` is the
-    side of the chains in px of the full size (None: the exemplar's own).
+    exemplar's standard deviation. ``pace`` multiplies every level's updates; ``budget``, in
+    seconds for one model, lowers it where this machine would take longer (0: no limit).
+    ``canvas`` is the side of the chains in px of the full size (None: the exemplar's own).
     """
 
     name: str = "custom"
@@ -184,6 +187,7 @@ class Config(_Strict):
     canvas: int | None = Field(default=None, ge=8)
     precision: Literal["auto", "fp32", "bf16", "tf32"] = "auto"
     pace: float = Field(default=1.0, gt=0, le=1000)
+    budget: float = Field(default=0.0, ge=0)
     images: ImagesConfig = ImagesConfig()
     guard: GuardConfig = GuardConfig()
     output: OutputConfig = OutputConfig()

@@ -1,28 +1,34 @@
 """What a plan will cost, before it is run: parameters, memory, time.
 
-Time is measured, not guessed: one chain takes one step of every level on the machine at hand, and
-the rest is multiplication. Expect a factor of two either way. Memory counts the maps that a step
+Time is measured, not guessed: the chains of every level take a few steps and one gradient on the
+machine at hand, and the rest is multiplication. Memory counts the maps that a step
 and a gradient hold at once, and forgets the few hundred megabytes that PyTorch itself takes.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gcn_cli.config import Config
 from gcn_cli.core.fused import FusedBasis
-from gcn_cli.core.network import Boundary, ConvNet, initial_weights
-from gcn_cli.core.schedule import LevelPlan, Machine, Plan
+from gcn_cli.core.langevin import ChainState, run_langevin
+from gcn_cli.core.learning import likelihood_gradient
+from gcn_cli.core.network import Boundary, ConvNet, initial_weights, map_weights
+from gcn_cli.core.noise import NoiseSource
+from gcn_cli.core.schedule import GLIMPSE, LevelPlan, Machine, Plan
 from gcn_cli.experiment import update_cost
 from gcn_cli.machine import free_memory
 
 _BATCH_SHARE = 0.25  # of the free memory that one batch of fresh chains may take
 _BATCH_BYTES = 2 * 2**30
 _BATCH_MOST = 16
-_CALIBRATION = 2  # timed steps; the first one warms caches up
+_CALIBRATION = 4  # timed steps; the first one warms caches up
+_LEAST_PACE = 0.1  # below it nothing is learned, whatever the budget
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Estimate:
 
 def estimate(plan: Plan, observed: Tensor, machine: Machine) -> Estimate:
     """What learning from images (N, C, H, W) will take on this machine."""
-    seconds = sum(_level_seconds(level, machine) for level in plan.levels)
+    seconds = sum(_level_seconds(level, observed, machine) for level in plan.levels)
     memory = max(_level_bytes(level, observed, machine.dtype) for level in plan.levels)
     return Estimate(sum(lv.net.n_parameters() for lv in plan.levels), memory, seconds)
 
@@ -58,36 +64,73 @@ def fitting_batch(levels: list[tuple[ConvNet, tuple[int, int], Boundary]], machi
     return int(min(_BATCH_MOST, max(1, allowed // most)))
 
 
-def _level_seconds(level: LevelPlan, machine: Machine) -> float:
-    last = len(level.stages) - 1
-    steps = level.stages[last].learning.steps
-    # update_cost counts two passes of every chain per step: from there to seconds
-    per_step = update_cost(level, last) / (steps + 3) / level.chains
-    per_unit = _step_seconds(level, machine) / per_step
-    updates = sum(
-        stage.learning.updates * update_cost(level, number)
+def fit_budget(config: Config, plan: Plan, observed: Tensor, machine: Machine) -> Config:
+    """The config at the pace at which this machine keeps ``config.budget``; never a higher one.
+
+    The time is measured before learning begins, so that the course of learning is a function of
+    the config alone, also after a resume.
+    """
+    if not config.budget:
+        return config
+    expected = estimate(plan, observed, machine).seconds
+    if expected <= config.budget:
+        return config
+    pace = float(f"{config.pace * config.budget / expected:.2g}")
+    return config.model_copy(update={"pace": max(pace, _LEAST_PACE * config.pace)})
+
+
+def _level_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> float:
+    full = len(level.stages) - 1
+    whole = update_cost(level, full)
+    per_unit = _update_seconds(level, observed, machine) / whole
+    return sum(
+        stage.learning.updates * update_cost(level, number) * per_unit
         for number, stage in enumerate(level.stages)
     )
-    return updates * per_unit
 
 
-def _step_seconds(level: LevelPlan, machine: Machine) -> float:
-    """Seconds of one chain's step, by trying."""
-    shape = (1, level.net.channels, *level.canvas)
-    weights = initial_weights(level.net, torch.Generator().manual_seed(0))
-    on_device = tuple(
-        layer._replace(w=layer.w.to(machine.device), b=layer.b.to(machine.device))
-        for layer in weights
+def _update_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> float:
+    """Seconds of one update of the whole net: its Langevin steps and its gradient, by trying."""
+    shape = (level.chains, level.net.channels, *level.canvas)
+    weights = map_weights(
+        lambda t: t.to(machine.device),
+        initial_weights(level.net, torch.Generator().manual_seed(0)),
     )
     basis = FusedBasis(level.net, shape, level.boundary, machine.dtype, machine.device)
-    basis.load(on_device)
-    images = torch.zeros(shape, device=machine.device)
-    best = float("inf")
-    for _ in range(_CALIBRATION):
-        started = time.perf_counter()
-        basis(images).sum().item()  # a value read back waits for the device
-        best = min(best, time.perf_counter() - started)
-    return best
+    state = ChainState(torch.zeros(shape, device=machine.device))
+    noise = NoiseSource(0, range(level.chains), machine.device)
+    basis.load(weights)
+    step = min(
+        _timed(lambda: run_langevin(state, basis, level.langevin, 1, noise)[0].images)
+        for _ in range(_CALIBRATION)
+    )
+    seen = _glimpse(level, observed).to(machine.device).repeat(level.observed_copies, 1, 1, 1)
+    boundary: Boundary = "bounded" if level.boundary == "bounded" else "valid"
+    learn = min(
+        _timed(
+            lambda: (
+                likelihood_gradient(
+                    level.net, weights, seen, state.images, boundary, machine.dtype
+                ).observed
+            )
+        )
+        for _ in range(2)
+    )
+    return level.stages[-1].learning.steps * step + learn
+
+
+def _glimpse(level: LevelPlan, observed: Tensor) -> Tensor:
+    """Zeros of the size of what an update sees of the observed images (N, C, H, W)."""
+    sides = [max(1, round(n * level.scale)) for n in observed.shape[-2:]]
+    if level.boundary == "torus":
+        sides = [min(n, GLIMPSE * side) for n, side in zip(sides, level.canvas, strict=True)]
+    return torch.zeros(*observed.shape[:2], *sides)
+
+
+def _timed(work: Callable[[], Tensor]) -> float:
+    started = time.perf_counter()
+    work().sum().item()  # a value read back waits for the device
+    return time.perf_counter() - started
 
 
 def _level_bytes(level: LevelPlan, observed: Tensor, dtype: torch.dtype) -> int:

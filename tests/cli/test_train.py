@@ -234,3 +234,42 @@ def test_meta_tells_the_image(trained):
     meta = json.loads((trained["plain"] / "meta.json").read_text(encoding="utf-8"))
     assert meta["name"] == "ash"
     assert meta["images"][0].endswith("ash.png")
+
+
+def test_a_budget_lowers_the_pace_and_never_raises_it(gcn, box, tmp_path, monkeypatch):
+    """The machine is played: it would take 100 s, whatever the plan."""
+    from gcn_cli import estimate
+
+    monkeypatch.setattr(estimate, "_level_seconds", lambda *_: 100.0)
+    paces = {}
+    for budget in (0, 30, 200):
+        out = tmp_path / str(budget)
+        result = _train(gcn, box, out, "--set", f"budget={budget}")
+        assert result.exit_code == 0, result.stderr
+        stored = read_yaml(Path(result.stdout.strip()) / "config.yaml")
+        paces[budget] = stored["pace"]
+        assert ("to keep the budget of 30s" in result.stderr) == (budget == 30)
+        done = read_jsonl(Path(result.stdout.strip()) / "metrics.jsonl")[-1]["done"]
+        assert done == max(1, round(6 * stored["pace"]))
+    assert paces == {0: 1.0, 30: 0.3, 200: 1.0}
+    dry = _train(gcn, box, tmp_path / "dry", "--dry-run", "--set", "budget=30")
+    assert "pace will be lowered to keep 30s" in dry.stderr
+    assert not (tmp_path / "dry").exists()
+
+
+def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
+    """Within a factor of five on a job of a second, where everything else weighs too."""
+    from gcn_cli.core.schedule import Machine
+    from gcn_cli.estimate import estimate
+    from gcn_cli.experiment import load_jobs, plan_job
+
+    rate = "levels.*.learning.optimiser.rate=1e-5"
+    words = ["--set", "levels.*.learning.updates=60", "--set", "canvas=64", "--set", rate]
+    config = resolve(None, box / "pyramid.yaml", words[1::2])
+    job = load_jobs(config, box / "images" / "ash.png", "each")[0]
+    machine = Machine(torch.device("cpu"), torch.float32)
+    expected = estimate(plan_job(config, job), job.observed, machine).seconds
+    result = _train(gcn, box, tmp_path / "runs", *words, "--precision", "fp32", config="pyramid")
+    assert result.exit_code == 0, result.stderr
+    truth = read_jsonl(Path(result.stdout.strip()) / "metrics.jsonl")[-1]["seconds"]
+    assert truth / 5 < expected < 5 * truth

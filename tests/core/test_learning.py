@@ -18,6 +18,7 @@ from gcn_cli.core.learning import (
     likelihood_gradient,
     parameters,
     rate_factor,
+    restrain,
     sgd_step,
     wrap_image,
 )
@@ -235,6 +236,26 @@ def test_rate_falls_along_half_a_cosine():
     assert course == sorted(course, reverse=True)
     assert rate_factor(params, 1) == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi / 10)) / 2)
     assert all(rate_factor(_learning(10, 1.0), k) == 1 for k in range(11))
+
+
+def test_rate_rises_linearly_while_warming_up():
+    warm = LearningParams(100, 1, "restart", AdamParams(1e-3), warmup=4)
+    course = [rate_factor(warm, k) for k in range(6)]
+    assert course == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+
+
+def test_restraint_shrinks_the_basis_and_only_on_excess(case, draw_weights, draw_images):
+    net, (h, w) = case.net, case.size
+    weights, images = draw_weights(net), draw_images(2, net.channels, h, w)
+    before = net.basis(images, weights, case.boundary)
+    assert before.abs().max() > 0
+    held = restrain(weights, torch.tensor(1.2, dtype=images.dtype), 0.5)
+    torch.testing.assert_close(net.basis(images, held, case.boundary), 0.9 * before)
+    for calm in (0.4, 1.0):
+        same = restrain(weights, torch.tensor(calm, dtype=images.dtype), 0.5)
+        assert all(map(torch.equal, parameters(same), parameters(weights)))
+    wild = restrain(weights, torch.tensor(50.0, dtype=images.dtype), 1.0)
+    torch.testing.assert_close(net.basis(images, wild, case.boundary), 0.5 * before)
 
 
 def test_averaging_is_a_running_mean(draw_weights):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gcn_cli.core.pyramid import enlarge_torus, shrink
+from gcn_cli.core.pyramid import detail, enlarge_torus, shrink
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -54,3 +54,13 @@ def test_shrinking_filters_what_the_small_image_cannot_show():
     inside = shrink(stripes, 0.25)[..., 2:-2]
     assert inside.abs().max() < 0.05
     assert shrink(stripes, 1) is stripes
+
+
+def test_detail_is_what_reduction_loses(draw_images):
+    images = draw_images(1, 2, 12, 16)
+    assert detail(images, 1) is images
+    y = torch.arange(48, dtype=images.dtype)
+    slow = torch.sin(2 * torch.pi * y / 48).expand(1, 1, 48, 48)
+    fast = torch.sin(2 * torch.pi * y / 3).expand(1, 1, 48, 48)
+    assert detail(slow, 2)[..., 4:-4, 4:-4].std() < 0.02 * slow.std()  # bicubic bends a little
+    assert detail(fast, 2)[..., 4:-4, 4:-4].std() > 0.8 * fast.std()

@@ -77,6 +77,7 @@ SCHEDULES = {
     "restart": {"learning": {"chains": "restart", "path_every": 2}},
     "plain gradient": {"learning": {"optimiser": SGD}},
     "dither and cooling": {"langevin": {"dither": True, "cooling": 0.5}},
+    "warm and restrained": {"learning": {"chains": "restart", "warmup": 3, "restraint": 0.5}},
     "grown": {"learning": {"grow": True, "updates": 4, "path_every": 2, "averaging": 0.5}},
 }
 

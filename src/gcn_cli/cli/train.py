@@ -118,7 +118,8 @@ def train(
 def _train_all(
     config: Config, jobs: list[Job], out: Path, machine: Machine, stop: Stop, quiet: bool
 ) -> None:
-    from gcn_cli.experiment import train_job
+    from gcn_cli.estimate import fit_budget
+    from gcn_cli.experiment import clock_text, plan_job, train_job
     from gcn_cli.progress import make_progress
 
     diverged = []
@@ -129,8 +130,15 @@ def _train_all(
             names = ", ".join(job.name for job in jobs[number:])
             say(f"time is up; not begun: {names}", quiet)
             break
+        paced = fit_budget(config, plan_job(config, job), job.observed, machine)
+        if paced is not config:
+            say(
+                f"{job.name}: pace {paced.pace:g}, to keep the budget of "
+                f"{clock_text(config.budget)} on this machine",
+                quiet,
+            )
         try:
-            _tell(train_job(config, job, out, machine, make_progress(quiet), stop), quiet)
+            _tell(train_job(paced, job, out, machine, make_progress(quiet), stop), quiet)
         except DivergenceError as error:
             if len(jobs) == 1:
                 raise
@@ -230,11 +238,13 @@ def _tell_cost(
     total = 0.0
     for job, plan in zip(jobs, plans, strict=True):
         cost = estimate(plan, job.observed, machine)
-        total += cost.seconds
+        total += min(cost.seconds, config.budget or cost.seconds)
         say(
             f"{job.name}: {cost.parameters:,} parameters, {plan.total_updates} updates, about "
             f"{_bytes_text(cost.memory)} and {clock_text(cost.seconds)}"
         )
+        if config.budget and cost.seconds > config.budget:
+            say(f"{job.name}: the pace will be lowered to keep {clock_text(config.budget)}")
     if len(jobs) > 1:
         say(f"{len(jobs)} models, about {clock_text(total)} in all")
 

@@ -27,6 +27,7 @@ from gcn_cli.core.fused import deep_filters, fill_channels, to_blocks
 from gcn_cli.core.network import Boundary, ConvNet, LayerWeights, Weights, margins
 
 ChainKind = Literal["persistent", "restart", "data"]
+_MOST_EXCESS = 0.5  # of contrast that one update answers to
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ class LearningParams:
     """Standard deviation, in grey levels, of fresh noise on the observed images."""
     averaging: float = 0.0
     """Decay of the running mean of the weights that is kept for sampling; 0 keeps the last."""
+    warmup: int = 0
+    """Updates over which the rate rises linearly to its full height."""
+    restraint: float = 0.0
+    """How fast the top layer shrinks while the chains' contrast exceeds the data's; 0 never."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +200,30 @@ def _mean_tilt(top: Tensor) -> Tensor:
 
 
 def rate_factor(params: LearningParams, update: int) -> float:
-    """The learning rate's course: half a cosine from 1 to ``fall``."""
+    """The learning rate's course: a linear rise, then half a cosine from 1 to ``fall``."""
+    rise = min(1.0, (update + 1) / (params.warmup + 1))
     way = 0.5 * (1 + math.cos(math.pi * update / max(1, params.updates)))
-    return params.fall + (1 - params.fall) * way
+    return rise * (params.fall + (1 - params.fall) * way)
+
+
+def restrain(weights: Weights, contrast: Tensor, strength: float) -> Weights:
+    """The weights with a smaller top layer where the chains' contrast exceeds the data's.
+
+    The tilt is homogeneous in its top layer (filters and biases together), so B shrinks by the
+    same factor and with it what the chains make of it. It holds the constraint that the learned
+    law has no more contrast than the observed images, which a short run of maximum likelihood
+    drifts across: filters that single out observed details keep gaining faster than the chains
+    can answer.
+
+    Args:
+        weights: of all layers, bottom to top.
+        contrast: standard deviation of the chains over that of the data, a scalar tensor.
+        strength: share of the excess by which the top layer shrinks in one update.
+    """
+    excess = (contrast - 1).clamp(0, _MOST_EXCESS)
+    keep = 1 - strength * excess
+    top = weights[-1]
+    return (*weights[:-1], top._replace(w=top.w * keep, b=top.b * keep))
 
 
 def adam_step(

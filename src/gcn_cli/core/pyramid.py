@@ -34,6 +34,15 @@ def enlarge_rows(images: Tensor, factor: int, top: int, bottom: int) -> Tensor:
     return big[..., skip : skip + bottom - top, margin : big.shape[-1] - margin].contiguous()
 
 
+def detail(images: Tensor, factor: int) -> Tensor:
+    """What images (N, C, H, W) lose by a reduction to 1/``factor``; all of them if it is 1."""
+    if factor == 1:
+        return images
+    small = shrink(images, 1 / factor)
+    size = images.shape[-2:]
+    return images - F.interpolate(small, size=size, mode="bicubic", align_corners=False)
+
+
 def _wrapped(images: Tensor, dim: int, first: int, last: int) -> Tensor:
     """Lines ``first`` to ``last`` along ``dim`` of a torus, and a few on either side."""
     index = torch.arange(first - _SUPPORT, last + _SUPPORT, device=images.device)

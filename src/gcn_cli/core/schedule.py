@@ -24,6 +24,7 @@ from gcn_cli.core.learning import (
     average_weights,
     likelihood_gradient,
     rate_factor,
+    restrain,
     sgd_step,
     torus_lead,
     wrap_image,
@@ -31,11 +32,12 @@ from gcn_cli.core.learning import (
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import Boundary, ConvNet, Weights, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed, generator
-from gcn_cli.core.pyramid import enlarge_torus, shrink
+from gcn_cli.core.pyramid import detail, enlarge_torus, shrink
 from gcn_cli.core.synthesis import final_images, fresh_chains, synthesize
 from gcn_cli.errors import DivergenceError
 
-_GLIMPSE = 2  # side of the observed window that an update sees, in canvases
+GLIMPSE = 2
+"""Side of the observed window that an update sees, in canvases."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class _Level:
         self.spread_data = float(self.observed.std())
         self.noise = NoiseSource(self.seed, range(self.plan.chains), machine.device)
         self.pool = self._coarse_pool(finished, mean)
+        self._factor = round(self.plan.scale / finished[-1].scale) if finished else 1
+        self._contrast = detail(self.observed, self._factor).std()
         self._basis: FusedBasis | None = None
 
     def _coarse_pool(self, finished: tuple[LevelModel, ...], mean: Tensor) -> Tensor | None:
@@ -237,7 +241,7 @@ class _Level:
         if self.plan.boundary == "bounded":
             return self.observed
         sides = self.observed.shape[-2:]
-        size = [min(n, _GLIMPSE * side) for n, side in zip(sides, self.plan.canvas, strict=True)]
+        size = [min(n, GLIMPSE * side) for n, side in zip(sides, self.plan.canvas, strict=True)]
         spare = [n - side + 1 for n, side in zip(sides, size, strict=True)]
         y, x = self.noise.integers("glimpse", step, spare)
         return self.observed[..., y : y + size[0], x : x + size[1]]
@@ -256,6 +260,10 @@ class _Level:
         lead = torus_lead(net)
         rolled = torch.roll(chains.images, (lead + dy, lead + dx), (-2, -1))
         return wrap_image(rolled, net.receptive_field - 1)
+
+    def contrast(self, chains: ChainState) -> Tensor:
+        """Contrast of the chains over that of the data, in what this level adds; a scalar."""
+        return detail(chains.images, self._factor).std() / self._contrast
 
     def positions(self, depth: int) -> list[int]:
         """Units per filter and layer on the observed images."""
@@ -333,6 +341,8 @@ def _update(
     else:
         positions = level.positions(len(state.weights))
         weights = sgd_step(state.weights, grad.weights, positions, params.optimiser, rate)
+    if params.restraint:
+        weights = restrain(weights, level.contrast(chains), params.restraint)
     average = weights
     if params.averaging:
         average = average_weights(state.average, weights, params.averaging, state.update)
