@@ -142,6 +142,9 @@ class _Level:
         self.pool = self._coarse_pool(finished, mean)
         self._factor = round(self.plan.scale / finished[-1].scale) if finished else 1
         self._contrast = detail(self.observed, self._factor).std()
+        self._most = self.spread_data
+        if self.pool is not None:
+            self._most = max(self.spread_data, float(self.pool.std()))
         self._basis: FusedBasis | None = None
 
     def _coarse_pool(self, finished: tuple[LevelModel, ...], mean: Tensor) -> Tensor | None:
@@ -262,8 +265,14 @@ class _Level:
         return wrap_image(rolled, net.receptive_field - 1)
 
     def contrast(self, chains: ChainState) -> Tensor:
-        """Contrast of the chains over that of the data, in what this level adds; a scalar."""
-        return detail(chains.images, self._factor).std() / self._contrast
+        """Contrast of the chains over that of the data; a scalar.
+
+        The greater of two: of what this level adds to the coarser one, and of the whole images,
+        which may keep the coarser samples' own excess: this level is not to answer for that.
+        """
+        whole = chains.images.std() / self._most
+        added = detail(chains.images, self._factor).std() / self._contrast
+        return torch.maximum(whole, added)
 
     def positions(self, depth: int) -> list[int]:
         """Units per filter and layer on the observed images."""
