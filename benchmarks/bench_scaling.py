@@ -51,8 +51,9 @@ def step_seconds(net: ConvNet, chains: int, side: int, machine: Machine, repeats
     )
     noise = NoiseSource(0, range(chains), machine.device)
     images = torch.zeros(chains, 3, side, side, device=machine.device)
-    if side > WINDOW:
-        field = WindowedField(net, weights, "torus", machine.dtype, machine.device, WINDOW)
+    wide = WINDOW * net.total_stride
+    if side > wide:
+        field = WindowedField(net, weights, "torus", machine.dtype, machine.device, wide)
         state = ChainState(images)
         return seconds(lambda: run_windowed(state, field, PARAMS, 1, noise), machine, repeats)
     shape = (chains, 3, side, side)

@@ -39,7 +39,7 @@ def choose_machine(device: str = "auto", precision: str = "auto", wanted: str = 
     """Device and arithmetic.
 
     ``precision`` auto leaves the choice to ``wanted``, the config's; auto there, too, is bfloat16
-    where matrix units make it fast, else float32.
+    where the hardware multiplies it, else float32.
 
     Raises:
         DeviceError: missing hardware or an unknown precision.
@@ -56,15 +56,20 @@ def choose_machine(device: str = "auto", precision: str = "auto", wanted: str = 
         torch.backends.cudnn.allow_tf32 = tf32
         fast = torch.cuda.get_device_capability(where)[0] >= 8
     else:
-        fast = has_matrix_units()
+        fast = has_bfloat16()
     bf16 = precision == "bf16" or (precision == "auto" and fast)
     return Machine(where, torch.bfloat16 if bf16 else torch.float32)
 
 
-def has_matrix_units() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware (AMX)."""
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(probe()) if probe else False
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware: matrix units (AMX), or AVX-512 BF16.
+
+    The former ran the convolutions of a step 9 times as fast as plain float32 code, the latter
+    twice as fast as float32 convolutions (docs/performance.md).
+    """
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    probes = [getattr(torch.cpu, name, None) for name in names]
+    return any(bool(probe()) for probe in probes if probe)
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -104,7 +109,7 @@ def facts() -> dict[str, object]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": None if memory is None else round(memory / 2**30, 1),
-        "cpu_matrix_units": has_matrix_units(),
+        "cpu_bfloat16": has_bfloat16(),
         "auto_precision": "bf16" if machine.dtype == torch.bfloat16 else "fp32",
         "extra_report": importlib.util.find_spec("matplotlib") is not None,
         "extra_video": importlib.util.find_spec("imageio") is not None,

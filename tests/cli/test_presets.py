@@ -48,7 +48,7 @@ def test_a_preset_trains_and_samples(preset, gcn, pictures, tmp_path):
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_the_paper_presets_compute_in_float32_unless_told(preset, gcn, pictures, monkeypatch):
-    monkeypatch.setattr(machine, "has_matrix_units", lambda: True)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
     wanted = "fp32" if preset.startswith("paper-") else "bf16"
     small = [word for change in SMALLER.get(preset, []) for word in ("--set", change)]
     command = ("train", "--images", pictures, "--config", preset, *small, "--dry-run")

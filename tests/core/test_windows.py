@@ -13,6 +13,7 @@ from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights
 from gcn_cli.core.noise import BAND
 from gcn_cli.core.pyramid import enlarge_rows, enlarge_torus
 from gcn_cli.core.synthesis import final_images, synthesize
+from gcn_cli.core.windows import parts
 
 MEAN = torch.tensor([100.0, 60.0]).view(2, 1, 1)
 TALL = 2 * BAND + 12  # two bands and a short one
@@ -77,3 +78,10 @@ def test_rows_of_an_enlargement(factor, draw_images):
     for top, bottom in ((0, 5), (4, 13), (7, 9 * factor)):
         rows = enlarge_rows(images, factor, top, bottom)
         torch.testing.assert_close(rows, whole[..., top:bottom, :], rtol=0, atol=1e-10)
+
+
+def test_parts_are_even_and_cover_everything():
+    assert parts(1032, 1024) == [(0, 516), (516, 1032)]
+    assert parts(1032, 1024, 256) == [(0, 768), (768, 1032)]
+    assert parts(524, 40, 256) == [(0, 256), (256, 512), (512, 524)]
+    assert parts(7, 100) == [(0, 7)]

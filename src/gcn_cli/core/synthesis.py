@@ -104,7 +104,8 @@ def windowed_level(
     """`run_level` for canvases too large for their feature maps; moves the chains in place."""
     for weights, steps, hot in level.segments():
         net, device = level.net.head(len(weights)), state.images.device
-        field = WindowedField(net, _on(weights, device), level.boundary, dtype, device, window)
+        side = window * net.total_stride
+        field = WindowedField(net, _on(weights, device), level.boundary, dtype, device, side)
         params = level.langevin if hot else level.langevin.cooled(0.0)
         for done in range(steps):
             state = run_windowed(state, field, params, 1, noise, coarse, done=done, total=steps)
@@ -127,8 +128,9 @@ def synthesize(
 
     Chain k of a seed is the same whatever other chains run beside it. The canvas is a torus where
     the model was learned on one. ``start`` (N, C, h, w), centred grey levels at the coarsest
-    level, replaces the start from the reference. Levels higher and wider than ``window`` px are
-    computed window by window, which bounds the memory and changes nothing but rounding.
+    level, replaces the start from the reference. Levels higher and wider than ``window`` units of
+    their top layer are computed window by window, which bounds the memory and changes nothing but
+    rounding.
 
     Raises:
         ValueError: a size that is no multiple of ``model.multiple`` on a torus, or too small.
@@ -183,7 +185,7 @@ def _splits(level: LevelModel, shape: tuple[int, int, int, int], window: int) ->
     """Whether a canvas is worth cutting, and can be: bands must hold the field's reach."""
     fits = level.net.receptive_field - 1 + level.net.total_stride <= BAND
     shifted = level.langevin.dither > 1 and level.boundary == "bounded"
-    return fits and not shifted and min(shape[-2:]) > window
+    return fits and not shifted and min(shape[-2:]) > window * level.net.total_stride
 
 
 def final_images(progress: Iterator[SynthesisInfo]) -> Tensor:

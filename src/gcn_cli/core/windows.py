@@ -42,8 +42,16 @@ class _Span:
     lead: int
 
 
+def parts(n: int, side: int, multiple: int = 1) -> list[tuple[int, int]]:
+    """``n`` px cut into even pieces of at most ``side`` px, all but the last of whole multiples."""
+    most = max(multiple, side // multiple * multiple)
+    length = -(-n // (-(-n // most)))
+    length = -(-length // multiple) * multiple
+    return [(first, min(n, first + length)) for first in range(0, n, length)]
+
+
 class WindowedField:
-    """One level's field, evaluated window by window; ``side`` is a window's width in px."""
+    """One level's field, evaluated in windows of at most about ``side`` px."""
 
     def __init__(
         self,
@@ -123,8 +131,7 @@ def _step(
     torus = field.boundary == "torus"
     head = images[..., : reach if torus else 0, :].clone()
     above = images[..., n - reach if torus else n :, :].clone()
-    for top in range(0, n, BAND):
-        bottom = min(n, top + BAND)
+    for top, bottom in parts(n, field.side, BAND):
         below = images[..., bottom : bottom + reach, :]
         wrapped = head[..., : max(0, reach - below.shape[-2]), :]
         rows = torch.cat([above, images[..., top:bottom, :], below, wrapped], -2)
@@ -156,8 +163,7 @@ def _move_band(
     """Move ``band``, rows ``top`` and on; ``rows``, row ``first`` and on, are the old ones."""
     width = band.shape[-1]
     y = field.span(top, top + band.shape[-2], height, shift[0])
-    for left in range(0, width, field.side):
-        right = min(width, left + field.side)
+    for left, right in parts(width, field.side):
         x = field.span(left, right, width, shift[1])
         columns = torch.arange(x.start, x.stop, device=band.device) % width
         window = rows[..., y.start - first : y.stop - first, :].index_select(-1, columns)
