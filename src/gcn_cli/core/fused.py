@@ -3,8 +3,8 @@
 What makes it fast: a stride is moved into the channels (space to depth), so that every layer is a
 stride-1 convolution; the decoder is an ordinary convolution with flipped, transposed filters,
 prepared once per set of weights; maps live in padded buffers that are allocated once, so that
-ReLU, gate and padding cost one pass each; the arithmetic may be bfloat16 while the chain itself stays
-float32.
+ReLU, gate and padding cost one pass each; the arithmetic may be bfloat16 while the chain itself
+stays float32.
 """
 
 from __future__ import annotations
