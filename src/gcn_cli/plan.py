@@ -171,6 +171,6 @@ def _learning(config: Config, level: LevelConfig, sigma: float, fall: float) -> 
         fall=settings.fall,
         data_noise=settings.data_noise * sigma,
         averaging=settings.averaging,
-        warmup=settings.warmup,
+        warmup=round(settings.warmup * min(1.0, config.pace)),
         restraint=settings.restraint,
     )
