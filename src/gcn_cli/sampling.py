@@ -16,7 +16,7 @@ from gcn_cli.machine import is_out_of_memory
 
 Tiling = Literal["none", "x", "y", "xy"]
 MAX_SIDE = 32768
-_WINDOW = 1024  # px; larger levels are computed window by window
+_WINDOW = 1024  # units of a level's top layer; wider levels are computed window by window
 
 
 @dataclass(frozen=True)

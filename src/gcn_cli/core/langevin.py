@@ -104,6 +104,14 @@ def langevin_step(
     return move(images, b, params, noise, centre), b
 
 
+def phase(params: LangevinParams, noise: NoiseSource, purpose: str, step: int) -> tuple[int, int]:
+    """The shift (dy, dx), px, at which a dithered step takes its basis; (0, 0) without dither."""
+    if params.dither == 1:
+        return 0, 0
+    dy, dx = noise.integers(f"{purpose}/dither", step, (params.dither, params.dither))
+    return dy, dx
+
+
 def move(
     images: Tensor,
     b: Tensor,
@@ -146,10 +154,7 @@ def run_langevin(
     for k in range(steps):
         t = state.step + k
         now = params.cooled(params.temperature_at(done + k, total or steps))
-        shift = (0, 0)
-        if params.dither > 1:
-            dy, dx = noise.integers(f"{purpose}/dither", t, (params.dither, params.dither))
-            shift = (dy, dx)
+        shift = phase(params, noise, purpose, t)
         drawn = noise.normal_(z, purpose, t) if now.temperature > 0 else None
         images, b = langevin_step(images, basis, now, drawn, centre, shift)
     return ChainState(images, state.step + steps), ChainInfo(b)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli.core.fused import FusedBasis
-from gcn_cli.core.langevin import ChainState, LangevinParams, move
+from gcn_cli.core.langevin import ChainState, LangevinParams, move, phase
 from gcn_cli.core.network import Boundary, ConvNet, Weights
 from gcn_cli.core.noise import BAND, NoiseSource
 from gcn_cli.core.pyramid import enlarge_rows
@@ -108,10 +108,7 @@ def run_windowed(
     for k in range(steps):
         t = state.step + k
         now = params.cooled(params.temperature_at(done + k, total or steps))
-        shift = (0, 0)
-        if params.dither > 1:
-            dy, dx = noise.integers(f"{purpose}/dither", t, (params.dither, params.dither))
-            shift = (dy, dx)
+        shift = phase(params, noise, purpose, t)
         _step(state.images, field, now, noise, coarse, purpose, t, shift)
     return ChainState(state.images, state.step + steps)
 
