@@ -20,9 +20,9 @@ from gcn_cli.config import resolve
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.core.learning import likelihood_gradient, wrap_image
+from gcn_cli.core.level import Machine
 from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource
-from gcn_cli.core.schedule import Machine
 from gcn_cli.core.windows import WindowedField, run_windowed
 from gcn_cli.machine import choose_machine, describe
 from gcn_cli.plan import Subject, build_plan

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from gcn_cli.config import Config, resolve
-from gcn_cli.core.schedule import Machine, begin, current_model, learn
+from gcn_cli.core.level import Machine
+from gcn_cli.core.schedule import begin, current_model, learn
 from gcn_cli.experiment import Job, load_jobs, plan_job
 from gcn_cli.imaging import atomic_write_text, labelled_sheet, resize, save_png
 from gcn_cli.machine import choose_machine, describe

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gcn_cli.config import Config, validate
+from gcn_cli.core.level import Machine
 from gcn_cli.core.network import Boundary, ConvNet, LayerSpec, LayerWeights, Weights
-from gcn_cli.core.schedule import Machine
 
 
 class Case(NamedTuple):

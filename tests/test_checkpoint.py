@@ -239,6 +239,8 @@ DAMAGE = {
     "a version that is a tensor": (("version",), torch.zeros(2), "version"),
     "sigma that is no number": (("model", 0, "langevin", "sigma"), float("nan"), "damaged"),
     "a senseless scale": (("model", 0, "scale"), -1.0, "damaged"),
+    "a gain that is no number": (("model", 0, "centre_gain"), float("inf"), "damaged"),
+    "a gain that is many": (("state", "centre_gain"), torch.ones(2), "gain"),
     "steps that are text": (("model", 0, "sampler", "steps"), "many", "damaged"),
 }
 

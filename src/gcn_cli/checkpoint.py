@@ -160,6 +160,8 @@ def _check_state(state: LearningState, levels: tuple[LevelModel, ...], config: C
             raise ValueError("chains do not fit the network")
     if not bool(torch.isfinite(images).all()):
         raise ValueError("chains are not finite")
+    if state.centre_gain.ndim or not bool(torch.isfinite(state.centre_gain)):
+        raise ValueError("the centre's gain is not a number")
 
 
 def _compact(observed: Tensor) -> Tensor:
@@ -197,6 +199,7 @@ def _pack_level(level: LevelModel) -> dict[str, Any]:
         "sampler": asdict(level.sampler),
         "boundary": level.boundary,
         "scale": level.scale,
+        "centre_gain": level.centre_gain,
     }
 
 
@@ -204,7 +207,8 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
     net = ConvNet(tuple(LayerSpec(**spec) for spec in data["layers"]), data["channels"])
     if data["boundary"] not in ("torus", "bounded"):
         raise ValueError("unknown boundary")
-    numbers = [*data["langevin"].values(), *data["sampler"].values(), data["scale"]]
+    gain = data.get("centre_gain", 1.0)  # absent from files written before it was learned
+    numbers = [*data["langevin"].values(), *data["sampler"].values(), data["scale"], gain]
     if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
         raise ValueError("a setting is not a finite number")
     if not 0 < data["scale"] <= 1 or data["sampler"]["steps"] < 1:
@@ -220,6 +224,7 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
         boundary=data["boundary"],
         scale=float(data["scale"]),
         path=tuple(_unpack_weights(tensors, net) for tensors in data["path"]),
+        centre_gain=float(gain),
     )
 
 
@@ -239,6 +244,7 @@ def _pack_state(state: LearningState) -> dict[str, Any]:
         "chain_step": state.chains.step,
         "path": [_pack_weights(weights) for weights in state.path],
         "finished": [_pack_level(level) for level in state.finished],
+        "centre_gain": state.centre_gain.cpu(),
         "rate_scale": state.rate_scale,
         "rollbacks": state.rollbacks,
         "strikes": state.strikes,
@@ -257,6 +263,7 @@ def _unpack_state(data: dict[str, Any]) -> LearningState:
         chains=ChainState(data["chains"], int(data["chain_step"])),
         path=tuple(as_weights(tensors) for tensors in data["path"]),
         finished=tuple(_unpack_level(level) for level in data["finished"]),
+        centre_gain=data.get("centre_gain", torch.ones(())),
         rate_scale=float(data["rate_scale"]),
         rollbacks=int(data["rollbacks"]),
         strikes=int(data["strikes"]),
@@ -284,4 +291,5 @@ def state_to(state: LearningState, device: torch.device) -> LearningState:
             state.moments.count,
         ),
         chains=ChainState(images, state.chains.step),
+        centre_gain=state.centre_gain.to(device),
     )

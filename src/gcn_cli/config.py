@@ -107,6 +107,8 @@ class LearningConfig(_Strict):
     averaging: float = Field(default=0.0, ge=0, lt=1)
     warmup: int = Field(default=0, ge=0)
     restraint: float = Field(default=0.0, ge=0, le=1)
+    tolerance: float = Field(default=0.0, ge=0)
+    recentre: float = Field(default=0.0, ge=0, le=1)
     observed_copies: int = Field(default=1, ge=1)
     path_every: int = Field(default=0, ge=0)
     pool: int = Field(default=8, ge=1)
@@ -121,9 +123,13 @@ class SamplingConfig(_Strict):
 
 
 class LevelConfig(_Strict):
-    """One pyramid level: images are reduced ``reduce`` times; one level with 1 is the paper's."""
+    """One pyramid level: images are reduced ``reduce`` times; one level with 1 is the paper's.
+
+    ``canvas`` is the side of this level's chains, in px of the full size (None: as elsewhere).
+    """
 
     reduce: int = Field(default=1, ge=1, le=64)
+    canvas: int | None = Field(default=None, ge=8)
     layers: tuple[LayerConfig, ...] = Field(min_length=1)
     langevin: LangevinConfig
     init: InitConfig = InitConfig()

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gcn_cli.clock import update_cost
 from gcn_cli.config import Config
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
 from gcn_cli.core.learning import likelihood_gradient
+from gcn_cli.core.level import LevelPlan, Machine, Plan, glimpse_size
 from gcn_cli.core.network import Boundary, ConvNet, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource
-from gcn_cli.core.schedule import GLIMPSE, LevelPlan, Machine, Plan
-from gcn_cli.experiment import update_cost
 from gcn_cli.machine import free_memory
 
 _BATCH_SHARE = 0.25  # of the free memory that one batch of fresh chains may take
@@ -81,10 +81,10 @@ def fit_budget(config: Config, plan: Plan, observed: Tensor, machine: Machine) -
 
 def _level_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> float:
     full = len(level.stages) - 1
-    whole = update_cost(level, full)
+    whole = update_cost(level, full, observed.shape)
     per_unit = _update_seconds(level, observed, machine) / whole
     return sum(
-        stage.learning.updates * update_cost(level, number) * per_unit
+        stage.learning.updates * update_cost(level, number, observed.shape) * per_unit
         for number, stage in enumerate(level.stages)
     )
 
@@ -123,7 +123,7 @@ def _glimpse(level: LevelPlan, observed: Tensor) -> Tensor:
     """Zeros of the size of what an update sees of the observed images (N, C, H, W)."""
     sides = [max(1, round(n * level.scale)) for n in observed.shape[-2:]]
     if level.boundary == "torus":
-        sides = [min(n, GLIMPSE * side) for n, side in zip(sides, level.canvas, strict=True)]
+        sides = glimpse_size(level, sides)
     return torch.zeros(*observed.shape[:2], *sides)
 
 

@@ -11,24 +11,18 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, state_to
+from gcn_cli.clock import Clock, clock_text
 from gcn_cli.config import Config, dump
 from gcn_cli.core.guard import StepInfo
-from gcn_cli.core.schedule import (
-    LearningState,
-    LevelPlan,
-    Machine,
-    Plan,
-    begin,
-    current_model,
-    learn,
-)
+from gcn_cli.core.level import LevelPlan, Machine, Plan
+from gcn_cli.core.schedule import LearningState, begin, current_model, learn
 from gcn_cli.errors import (
     CheckpointError,
     ConfigError,
@@ -84,45 +78,6 @@ class TrainResult:
     folder: Path
     complete: bool
     already: bool = False
-
-
-@dataclass
-class _Clock:
-    """Estimates the time left from the work done in this call."""
-
-    plan: Plan
-    channels: int
-    started: float = field(default_factory=time.monotonic)
-    work: float = 0.0
-
-    def add(self, info: StepInfo) -> None:
-        self.work += update_cost(self.plan.levels[info.level], info.stage)
-
-    def left(self, state: LearningState) -> float:
-        """Seconds until the plan is fulfilled."""
-        ahead = 0.0
-        for index, level in enumerate(self.plan.levels[state.level :], state.level):
-            for number, stage in enumerate(level.stages):
-                if index == state.level and number < state.stage:
-                    continue
-                current = index == state.level and number == state.stage
-                todo = stage.learning.updates - (state.update if current else 0)
-                ahead += todo * update_cost(level, number)
-        return (time.monotonic() - self.started) * ahead / max(self.work, 1e-9)
-
-
-def update_cost(level: LevelPlan, stage: int) -> float:
-    """Multiply-adds of one update, counting its Langevin steps and the gradient."""
-    learning = level.stages[stage].learning
-    net = level.net.head(level.stages[stage].depth)
-    sizes = net.map_sizes(level.canvas, level.boundary)[1:]
-    per_pass = sum(
-        spec.filters * c * spec.size**2 * h * w
-        for spec, c, (h, w) in zip(net.layers, net.in_channels(), sizes, strict=True)
-    )
-    # small maps keep the machine less busy: a fixed cost per step stands for that
-    step = 2 * per_pass * level.chains + 2e8 * level.stages[stage].depth
-    return float((learning.steps + 3) * step)
 
 
 def load_jobs(config: Config, path: Path, mode: str | None = None) -> list[Job]:
@@ -283,14 +238,15 @@ def _run(
     stop: Stop,
 ) -> TrainResult:
     progress.start(plan.total_updates, job.name)
-    clock = _Clock(plan, job.observed.shape[1])
+    clock = Clock(job.observed.shape)
+    course = _Course(config, plan, job, machine, folder, clock, progress)
     state, saved_at = begun, begun.done(plan)
     try:
-        for now, info in _guarded(plan, job, begun, machine, config, folder):
+        for now, info in course.run(begun):
+            config, plan = course.config, course.plan
             state, done = now, now.done(plan)
-            clock.add(info)
-            append_jsonl(folder / "metrics.jsonl", _record(info, done, clock.started))
-            progress.update(done, _fields(info, clock.left(state)))
+            append_jsonl(folder / "metrics.jsonl", _record(info, done, clock.elapsed))
+            progress.update(done, _fields(info, clock.left(plan, state)))
             if info.event:
                 progress.message(f"{job.name}: {info.event}")
             complete = state.complete(plan)
@@ -310,6 +266,44 @@ def _run(
     finally:
         progress.close()
     return TrainResult(folder, state.complete(plan))
+
+
+@dataclass
+class _Course:
+    """Learning under a plan that may be shortened between two levels, to keep the budget."""
+
+    config: Config
+    plan: Plan
+    job: Job
+    machine: Machine
+    folder: Path
+    clock: Clock
+    progress: Progress
+
+    def run(self, begun: LearningState) -> Iterator[tuple[LearningState, StepInfo]]:
+        """`learn`, begun anew under the shorter plan where there is one."""
+        fresh = begun.done(self.plan) == 0  # the time that went before a resume is not known
+        state, going_on = begun, True
+        while going_on:
+            going_on = False
+            course = _guarded(self.plan, self.job, state, self.machine, self.config, self.folder)
+            for state, info in course:
+                self.clock.add(self.plan, info.level, info.stage)
+                shorter = self.clock.shortened(self.config, self.plan, state) if fresh else None
+                if shorter is not None:
+                    self._adopt(shorter)
+                    going_on = True
+                yield state, info
+                if going_on:
+                    break
+
+    def _adopt(self, config: Config) -> None:
+        self.config, self.plan = config, plan_job(config, self.job)
+        atomic_write_text(self.folder / "config.yaml", dump(config))
+        self.progress.message(
+            f"{self.job.name}: later than expected; {self.plan.total_updates} updates in all, to "
+            f"keep the budget of {clock_text(config.budget)}"
+        )
 
 
 def _guarded(
@@ -348,10 +342,10 @@ def _write_grid(folder: Path, done: int, state: LearningState, mean: Tensor) -> 
         save_png(folder / f"samples-{done:06d}.png", grid)
 
 
-def _record(info: StepInfo, done: int, started: float) -> dict[str, object]:
+def _record(info: StepInfo, done: int, elapsed: float) -> dict[str, object]:
     record: dict[str, object] = {"done": done, **asdict(info), "gap": info.gap}
     record["active"] = list(info.active)
-    record["seconds"] = round(time.monotonic() - started, 3)
+    record["seconds"] = round(elapsed, 3)
     return record
 
 
@@ -362,13 +356,3 @@ def _fields(info: StepInfo, left: float) -> dict[str, str]:
         "chains": f"{info.spread_chains:.1f}/{info.spread_data:.1f}",
         "left": clock_text(left),
     }
-
-
-def clock_text(seconds: float) -> str:
-    """Seconds as 1h02m, 3m20s or 45s."""
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    minutes, secs = divmod(rest, 60)
-    if hours:
-        return f"{hours}h{minutes:02d}m"
-    return f"{minutes}m{secs:02d}s" if minutes else f"{secs}s"

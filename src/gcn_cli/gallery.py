@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gcn_cli import __version__
 from gcn_cli.checkpoint import Checkpoint
+from gcn_cli.core.level import Machine
 from gcn_cli.core.network import Boundary, ConvNet
-from gcn_cli.core.schedule import Machine
 from gcn_cli.core.synthesis import SynthesisInfo
 from gcn_cli.errors import DivergenceError, GcnError
 from gcn_cli.estimate import fitting_batch

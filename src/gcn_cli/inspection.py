@@ -19,10 +19,10 @@ from gcn_cli.checkpoint import Checkpoint
 from gcn_cli.core.energy import reconstruction
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.learning import wrap_image
+from gcn_cli.core.level import Machine
 from gcn_cli.core.model import LevelModel
 from gcn_cli.core.network import LayerSpec
 from gcn_cli.core.pyramid import enlarge_torus, shrink
-from gcn_cli.core.schedule import Machine
 from gcn_cli.core.synthesis import final_images
 from gcn_cli.errors import CheckpointError, ImageError
 from gcn_cli.experiment import Job, plan_job, prepare_image
@@ -263,7 +263,7 @@ def reconstruct(saved: Checkpoint, image: Tensor, machine: Machine) -> Reconstru
     centre = torch.zeros_like(centred)
     if len(levels) > 1:
         coarse = shrink(centred, levels[-2].scale)
-        centre = enlarge_torus(coarse, round(1 / levels[-2].scale))
+        centre = enlarge_torus(coarse, round(1 / levels[-2].scale)) * level.centre_gain
     output = reconstruction(_basis(level, centred, machine), level.langevin.sigma, centre)
     bounded = level.boundary == "bounded"
     margin = 0 if bounded else level.net.receptive_field - 1

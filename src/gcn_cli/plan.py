@@ -12,9 +12,9 @@ from gcn_cli.config import AdamConfig, Config, LevelConfig
 from gcn_cli.core.guard import GuardParams
 from gcn_cli.core.langevin import LangevinParams
 from gcn_cli.core.learning import AdamParams, LearningParams, SgdParams
+from gcn_cli.core.level import LevelPlan, Plan, StagePlan
 from gcn_cli.core.model import SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec
-from gcn_cli.core.schedule import LevelPlan, Plan, StagePlan
 from gcn_cli.errors import ConfigError, ImageError
 
 
@@ -54,8 +54,10 @@ def build_plan(config: Config, subject: Subject) -> Plan:
     unit = subject.contrast if config.unit == "contrast" else 1.0
     levels = _usable(config, subject)
     multiple = math.lcm(*(_net(lv, subject).total_stride * lv.reduce for lv in levels))
-    canvas = _canvas(config, subject, levels, multiple)
-    plans = [_level(config, lv, subject, unit, canvas) for lv in levels]
+    plans = [
+        _level(config, lv, subject, unit, _canvas(config, lv, subject, levels, multiple))
+        for lv in levels
+    ]
     guard = GuardParams(**config.guard.model_dump())
     return Plan(tuple(plans), config.seed, guard)
 
@@ -101,16 +103,21 @@ def _net(level: LevelConfig, subject: Subject) -> ConvNet:
 
 
 def _canvas(
-    config: Config, subject: Subject, levels: list[LevelConfig], multiple: int
+    config: Config,
+    level: LevelConfig,
+    subject: Subject,
+    levels: list[LevelConfig],
+    multiple: int,
 ) -> tuple[int, int]:
     """The chains' size in px of the full size; a torus holds a window of every level."""
-    sides = (config.canvas,) * 2 if config.canvas else (subject.height, subject.width)
+    asked = level.canvas or config.canvas
+    sides = (asked,) * 2 if asked else (subject.height, subject.width)
     if config.boundary == "bounded":
         return sides[0], sides[1]
     field = max(_net(lv, subject).receptive_field * lv.reduce for lv in levels)
     least = -(-field // multiple) * multiple
-    if config.canvas is not None and config.canvas < least:
-        raise ConfigError(f"canvas: the network needs at least {least} px; it is {config.canvas}")
+    if asked is not None and asked < least:
+        raise ConfigError(f"canvas: the network needs at least {least} px; it is {asked}")
     fitted = [max(least, n // multiple * multiple) for n in sides]
     return fitted[0], fitted[1]
 
@@ -173,4 +180,6 @@ def _learning(config: Config, level: LevelConfig, sigma: float, fall: float) -> 
         averaging=settings.averaging,
         warmup=round(settings.warmup * min(1.0, config.pace)),
         restraint=settings.restraint,
+        tolerance=settings.tolerance,
+        recentre=settings.recentre,
     )

@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from gcn_cli.core.level import Machine
 from gcn_cli.core.model import Model
-from gcn_cli.core.schedule import Machine
 from gcn_cli.core.synthesis import SynthesisInfo, synthesize
 from gcn_cli.errors import DeviceError, UsageError
 from gcn_cli.machine import is_out_of_memory

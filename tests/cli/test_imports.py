@@ -12,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "gcn_cli"
 LIBRARY = [
     "checkpoint",
+    "clock",
     "estimate",
     "experiment",
     "gallery",

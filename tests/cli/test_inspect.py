@@ -11,7 +11,7 @@ import yaml
 from gcn_cli import report
 from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.config import preset_names
-from gcn_cli.core.schedule import Machine
+from gcn_cli.core.level import Machine
 from gcn_cli.imaging import load_image
 from gcn_cli.inspection import LevelCourse, TrainingFacts, inner, reconstruct
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.core.schedule import Machine
+from gcn_cli.core.level import Machine
 from gcn_cli.metrics import evaluate_texture
 from gcn_cli.sampling import Request, sample
 

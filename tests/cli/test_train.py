@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import signal
 import time
@@ -257,9 +259,42 @@ def test_a_budget_lowers_the_pace_and_never_raises_it(gcn, box, tmp_path, monkey
     assert not (tmp_path / "dry").exists()
 
 
+def test_a_run_that_is_late_between_two_levels_is_shortened(gcn, box, tmp_path, monkeypatch):
+    """The clock is played: every look at it takes a second."""
+    from gcn_cli import estimate, experiment
+
+    ticks = itertools.count()
+    late = functools.partial(experiment.Clock, read=lambda: float(next(ticks)))
+    monkeypatch.setattr(estimate, "_level_seconds", lambda *_: 0.1)
+    monkeypatch.setattr(experiment, "Clock", late)
+    result = gcn(
+        "train",
+        "--images",
+        box / "images" / "ash.png",
+        "--config",
+        box / "pyramid.yaml",
+        "--out",
+        tmp_path,
+        "--set",
+        "budget=10",
+        "--set",
+        "levels.*.learning.updates=8",
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "later than expected" in result.stderr
+    folder = Path(result.stdout.strip())
+    stored = read_yaml(folder / "config.yaml")
+    updates = [level["learning"]["updates"] for level in stored["levels"]]
+    assert updates == [8, 2]
+    saved = load_checkpoint(folder)
+    assert saved.complete
+    assert saved.config.levels[1].learning.updates == 2
+    assert [r["done"] for r in read_jsonl(folder / "metrics.jsonl")] == list(range(1, 11))
+
+
 def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
     """Within a factor of five on a job of a second, where everything else weighs too."""
-    from gcn_cli.core.schedule import Machine
+    from gcn_cli.core.level import Machine
     from gcn_cli.estimate import estimate
     from gcn_cli.experiment import load_jobs, plan_job
 

@@ -18,7 +18,9 @@ from gcn_cli.core.learning import (
     likelihood_gradient,
     parameters,
     rate_factor,
+    recentre,
     restrain,
+    scale_tilt,
     sgd_step,
     wrap_image,
 )
@@ -256,6 +258,25 @@ def test_restraint_shrinks_the_basis_and_only_on_excess(case, draw_weights, draw
         assert all(map(torch.equal, parameters(same), parameters(weights)))
     wild = restrain(weights, torch.tensor(50.0, dtype=images.dtype), 1.0)
     torch.testing.assert_close(net.basis(images, wild, case.boundary), 0.5 * before)
+
+
+def test_a_scaled_tilt_is_scaled_and_so_is_the_basis(case, draw_weights, draw_images):
+    net, (h, w) = case.net, case.size
+    weights, images = draw_weights(net), draw_images(2, net.channels, h, w)
+    scaled = scale_tilt(weights, torch.tensor(0.7, dtype=images.dtype))
+    for what in (net.tilt, net.basis):
+        before = what(images, weights, case.boundary)
+        torch.testing.assert_close(what(images, scaled, case.boundary), 0.7 * before)
+
+
+def test_the_centre_answers_to_the_coarse_contrast_both_ways():
+    one = torch.tensor(1.0)
+    assert recentre(one, torch.tensor(1.0), 0.1) == 1
+    assert recentre(one, torch.tensor(1.1), 0.1) == pytest.approx(0.99)
+    assert recentre(one, torch.tensor(0.9), 0.1) == pytest.approx(1.01)
+    assert recentre(one, torch.tensor(9.0), 0.1) == pytest.approx(0.98)  # one update does little
+    low = torch.tensor(0.6)
+    assert recentre(low, torch.tensor(9.0), 0.1) == low
 
 
 def test_averaging_is_a_running_mean(draw_weights):

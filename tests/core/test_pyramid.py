@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gcn_cli.core.pyramid import detail, enlarge_torus, shrink
+from gcn_cli.core.pyramid import enlarge_torus, local_contrast, shrink
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -56,11 +56,32 @@ def test_shrinking_filters_what_the_small_image_cannot_show():
     assert shrink(stripes, 1) is stripes
 
 
-def test_detail_is_what_reduction_loses(draw_images):
+def test_local_contrast_is_the_spread_within_windows(draw_images):
+    images = draw_images(2, 3, 12, 16)
+    windows = images.unfold(2, 5, 1).unfold(3, 5, 1)  # (N, C, rows, columns, 5, 5)
+    variances = windows.flatten(-2).var(-1, correction=0).sum(1)
+    found = local_contrast(images, 5, "bounded")
+    torch.testing.assert_close(found, variances.mean().sqrt())
+
+
+@pytest.mark.parametrize("window", [4, 5])
+def test_local_contrast_of_a_torus_does_not_depend_on_where_it_is_cut(window, draw_images):
     images = draw_images(1, 2, 12, 16)
-    assert detail(images, 1) is images
-    y = torch.arange(48, dtype=images.dtype)
-    slow = torch.sin(2 * torch.pi * y / 48).expand(1, 1, 48, 48)
-    fast = torch.sin(2 * torch.pi * y / 3).expand(1, 1, 48, 48)
-    assert detail(slow, 2)[..., 4:-4, 4:-4].std() < 0.02 * slow.std()  # bicubic bends a little
-    assert detail(fast, 2)[..., 4:-4, 4:-4].std() > 0.8 * fast.std()
+    moved = torch.roll(images, (3, 7), (-2, -1))
+    cut = [local_contrast(x, window, "torus") for x in (images, moved)]
+    torch.testing.assert_close(*cut)
+    bounded = [local_contrast(x, window, "bounded") for x in (images, moved)]
+    assert abs(bounded[0] - bounded[1]) > 1e-3 * cut[0]
+
+
+def test_local_contrast_forgets_what_varies_slowly():
+    y = torch.arange(96, dtype=torch.float64)
+    slow = torch.sin(2 * torch.pi * y / 96).expand(1, 1, 96, 96)
+    fast = torch.sin(2 * torch.pi * y / 4).expand(1, 1, 96, 96)
+    assert local_contrast(slow, 8, "torus") < 0.2 * slow.std()
+    assert local_contrast(fast, 8, "torus") > 0.99 * fast.std()
+
+
+def test_windows_larger_than_the_image_are_cut(draw_images):
+    images = draw_images(1, 2, 6, 9)
+    assert local_contrast(images, 50, "bounded") == local_contrast(images, 6, "bounded")

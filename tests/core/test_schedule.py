@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, state_to
-from gcn_cli.core import schedule
+from gcn_cli.core import level as level_module
 from gcn_cli.core.learning import Moments, likelihood_gradient, parameters
+from gcn_cli.core.level import Level
 from gcn_cli.core.network import map_weights
+from gcn_cli.core.pyramid import local_contrast
 from gcn_cli.core.schedule import begin, current_model, learn
+from gcn_cli.core.synthesis import final_images, synthesize
 from gcn_cli.errors import DivergenceError
 from gcn_cli.plan import Subject, build_plan, mean_colour
 
@@ -65,7 +68,7 @@ def _tensors(state):
 def _assert_equal(a, b):
     for x, y in itertools.zip_longest(_tensors(a), _tensors(b)):
         assert torch.equal(x, y)
-    numbers = ("level", "stage", "update", "rate_scale", "rollbacks", "strikes")
+    numbers = ("level", "stage", "update", "rate_scale", "rollbacks", "strikes", "centre_gain")
     assert all(getattr(a, name) == getattr(b, name) for name in numbers)
     assert a.chains.step == b.chains.step
     assert a.moments.count == b.moments.count
@@ -109,7 +112,7 @@ def test_resume_with_chains_at_the_data(run, small_level, picture, tmp_path):
 
 @pytest.mark.parametrize("pause", range(1, 6))
 def test_resume_across_the_levels_of_a_pyramid(pause, run, small_level, tmp_path):
-    learning = {"updates": 3, "chains": "restart", "path_every": 2}
+    learning = {"updates": 3, "chains": "restart", "path_every": 2, "recentre": 0.5}
     tiny = [{"filters": 4, "size": 3}]
     job = run(small_level(2, learning=learning, layers=tiny), small_level(1, learning=learning))
     assert len(job.plan.levels) == 2
@@ -121,6 +124,62 @@ def test_resume_across_the_levels_of_a_pyramid(pause, run, small_level, tmp_path
     assert len(rest) == 6 - pause
     _assert_equal(rest[-1][0], whole[-1][0])
     assert len(rest[-1][0].finished) == 1
+    assert rest[-1][0].centre_gain != 1
+
+
+def _contrast(job, state, seed):
+    """Local contrast of fresh samples of the level at hand over the data's."""
+    model = current_model(job.plan, state, job.mean)
+    net = model.levels[-1].net
+    made = final_images(synthesize(model, (24, 24), range(16), seed, device=job.machine.device))
+    window = net.receptive_field
+    seen = local_contrast(job.observed - job.mean, window, "bounded")
+    return float(local_contrast(made - job.mean, window, "torus") / seen)
+
+
+def test_the_coarsest_level_ends_with_the_contrast_of_the_data(run, small_level):
+    """Weights that would exaggerate: a rate so high that they pass the data's contrast."""
+    found = {}
+    for restraint in (0.0, 0.01):
+        learning = {"chains": "restart", "steps": 12, "count": 6, "restraint": restraint}
+        learning |= {"updates": 16, "optimiser": {"name": "adam", "rate": 0.04}}
+        job = run(small_level(learning=learning), guard={"retries": 0, "gap": 1e9, "spread": 1e9})
+        found[restraint] = _contrast(job, job.learn()[-1][0], seed=3)
+    assert abs(found[0.01] - 1) < 0.5 * abs(found[0.0] - 1)
+    assert found[0.0] > 1.1
+
+
+def test_the_restraint_rests_within_its_tolerance(run, small_level):
+    """At a rate at which the contrast passes the data's, so that without tolerance it acts."""
+
+    def learned(**changes):
+        learning = {"chains": "restart", "steps": 12, "updates": 16, **changes}
+        learning["optimiser"] = {"name": "adam", "rate": 0.04}
+        job = run(small_level(learning=learning), guard={"retries": 0, "gap": 1e9, "spread": 1e9})
+        return job.learn()[-1][0].weights[-1].w
+
+    free, calm, held = (
+        learned(**changes)
+        for changes in ({}, {"restraint": 0.5, "tolerance": 9.0}, {"restraint": 0.5})
+    )
+    assert torch.equal(free, calm)
+    assert held.norm() < free.norm()
+
+
+def test_a_level_may_have_a_canvas_of_its_own(small_config, small_level):
+    config = small_config(small_level(2), small_level(1, canvas=16), canvas=32)
+    plan = build_plan(config, Subject(1, 64, 64, 40.0))
+    assert [lv.canvas for lv in plan.levels] == [(16, 16), (16, 16)]
+
+
+def test_every_part_of_a_large_exemplar_counts_alike(run, machine):
+    """Glimpses of 32 px from 60 x 96 px: two rows of windows that overlap, three columns."""
+    image = torch.arange(60.0 * 96).view(1, 1, 60, 96)
+    job = run(canvas=16, observed=image)
+    work = Level(job.plan, 0, image, job.mean, (), machine)
+    corners = {int(work.glimpse(step)[0, 0, 0, 0] + job.mean) for step in range(200)}
+    assert corners == {y * 96 + x for y in (0, 28) for x in (0, 32, 64)}
+    assert work.glimpse(0).shape[-2:] == (32, 32)
 
 
 def test_same_seed_same_weights_and_another_seed_others(run):
@@ -310,7 +369,7 @@ def test_an_update_sees_a_window_of_a_large_exemplar(run, small_level, monkeypat
         seen.append(observed)
         return likelihood_gradient(net, weights, observed, *rest)
 
-    monkeypatch.setattr(schedule, "likelihood_gradient", spy)
+    monkeypatch.setattr(level_module, "likelihood_gradient", spy)
     ramp = torch.arange(64 * 80, dtype=torch.float32).reshape(1, 1, 64, 80) / 20
     run(small_level(), observed=ramp, canvas=16).learn()
     assert all(max(window.shape[-2:]) <= 32 for window in seen)

@@ -148,6 +148,16 @@ def test_finer_levels_are_centred_at_the_enlarged_coarser_sample(zero, sample):
     assert model.receptive_field == 2 * NET.receptive_field
 
 
+def test_the_centre_of_a_finer_level_is_scaled_by_its_gain(zero, sample):
+    coarse = _level(zero, scale=0.5, sampler=SamplerParams(6, 30.0))
+    fine = _level(zero, sampler=SamplerParams(4, 0.0))
+    plain, weaker = (
+        sample(Model((coarse, level), MEAN), temperature=0.0)
+        for level in (fine, replace(fine, centre_gain=0.8))
+    )
+    torch.testing.assert_close(weaker - MEAN, 0.8 * (plain - MEAN), rtol=0, atol=1e-4)
+
+
 def test_pyramid_of_nets_is_deterministic_and_reports_its_progress(draw_weights, sample, cpu):
     weights = _answering(draw_weights(NET, dtype=torch.float32))
     model = Model((_level(weights, scale=0.5), _level(weights)), MEAN)

@@ -17,9 +17,10 @@ from gcn_cli.core.learning import (
     likelihood_gradient,
     parameters,
 )
+from gcn_cli.core.level import LevelPlan, Plan, StagePlan
 from gcn_cli.core.model import SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec, LayerWeights
-from gcn_cli.core.schedule import LearningState, LevelPlan, Plan, StagePlan, begin, learn
+from gcn_cli.core.schedule import LearningState, begin, learn
 
 # ------------------------------------------------------------ contrastive divergence, one step
 

@@ -14,7 +14,7 @@ from gcn_cli.errors import DivergenceError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from gcn_cli.config import Config
-    from gcn_cli.core.schedule import Machine, Plan
+    from gcn_cli.core.level import Machine, Plan
     from gcn_cli.experiment import Job, Stop, TrainResult
 
 _EXAMPLES = examples(
@@ -118,8 +118,9 @@ def train(
 def _train_all(
     config: Config, jobs: list[Job], out: Path, machine: Machine, stop: Stop, quiet: bool
 ) -> None:
+    from gcn_cli.clock import clock_text
     from gcn_cli.estimate import fit_budget
-    from gcn_cli.experiment import clock_text, plan_job, train_job
+    from gcn_cli.experiment import plan_job, train_job
     from gcn_cli.progress import make_progress
 
     diverged = []
@@ -227,9 +228,9 @@ def _without_finished(jobs: list[Job], out: Path, quiet: bool) -> list[Job]:
 def _tell_cost(
     config: Config, jobs: list[Job], plans: list[Plan], machine: Machine, quiet: bool
 ) -> None:
+    from gcn_cli.clock import clock_text
     from gcn_cli.config import dump
     from gcn_cli.estimate import estimate
-    from gcn_cli.experiment import clock_text
 
     typer.echo(dump(config), nl=False)
     if quiet:

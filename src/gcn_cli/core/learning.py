@@ -28,6 +28,8 @@ from gcn_cli.core.network import Boundary, ConvNet, LayerWeights, Weights, margi
 
 ChainKind = Literal["persistent", "restart", "data"]
 _MOST_EXCESS = 0.5  # of contrast that one update answers to
+_MOST_SHIFT = 0.2  # the same, either way, for the centre's gain
+_GAINS = (0.6, 1.1)  # of the centre, at least and at most
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,10 @@ class LearningParams:
     """Updates over which the rate rises linearly to its full height."""
     restraint: float = 0.0
     """How fast the top layer shrinks while the chains' contrast exceeds the data's; 0 never."""
+    tolerance: float = 0.0
+    """Excess of contrast, as a share of the data's, below which the restraint rests."""
+    recentre: float = 0.0
+    """How fast the centre's gain answers to the chains' contrast at the coarser level; 0 never."""
 
 
 @dataclass(frozen=True)
@@ -217,13 +223,33 @@ def restrain(weights: Weights, contrast: Tensor, strength: float) -> Weights:
 
     Args:
         weights: of all layers, bottom to top.
-        contrast: standard deviation of the chains over that of the data, a scalar tensor.
+        contrast: local contrast of the chains over that of the data, a scalar tensor.
         strength: share of the excess by which the top layer shrinks in one update.
     """
     excess = (contrast - 1).clamp(0, _MOST_EXCESS)
-    keep = 1 - strength * excess
+    return scale_tilt(weights, 1 - strength * excess)
+
+
+def scale_tilt(weights: Weights, gain: Tensor) -> Weights:
+    """The weights whose tilt, and so B, is ``gain`` (a scalar) times what it was."""
     top = weights[-1]
-    return (*weights[:-1], top._replace(w=top.w * keep, b=top.b * keep))
+    return (*weights[:-1], top._replace(w=top.w * gain, b=top.b * gain))
+
+
+def recentre(gain: Tensor, contrast: Tensor, strength: float) -> Tensor:
+    """The centre's gain after an update that saw the chains' contrast at the coarser level.
+
+    A finer field re-draws the coarse structure that it is given and so adds to its contrast. Its
+    reference is therefore centred at the coarser sample times a gain below 1, found by this
+    feedback, rather than let the excess weaken the field's own, finer detail.
+
+    Args:
+        gain: scalar tensor.
+        contrast: local contrast of the reduced chains over that of the reduced data, a scalar.
+        strength: share of the excess that one update takes off.
+    """
+    excess = (contrast - 1).clamp(-_MOST_SHIFT, _MOST_SHIFT)
+    return (gain * (1 - strength * excess)).clamp(*_GAINS)
 
 
 def adam_step(

@@ -32,6 +32,7 @@ class LevelModel:
 
     ``scale`` is the side of this level's images over that of the full size; ``path`` holds
     snapshots of the weights taken while learning, shallower nets first where layers were grown.
+    The reference is centred at ``centre_gain`` times the enlarged sample of the level below.
     """
 
     net: ConvNet
@@ -41,6 +42,7 @@ class LevelModel:
     boundary: Boundary
     scale: float = 1.0
     path: tuple[Weights, ...] = ()
+    centre_gain: float = 1.0
 
     def segments(self) -> list[tuple[Weights, int, bool]]:
         """(weights, steps, hot) in the order that a fresh chain meets them."""

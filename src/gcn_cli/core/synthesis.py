@@ -13,7 +13,6 @@ from gcn_cli.core.langevin import ChainState, run_langevin
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import Weights
 from gcn_cli.core.noise import BAND, NoiseSource, derive_seed
-from gcn_cli.core.pyramid import enlarge_torus
 from gcn_cli.core.windows import Coarse, WindowedField, run_windowed
 
 _CHUNK = 10  # steps between two yields
@@ -146,7 +145,8 @@ def synthesize(
         noise = NoiseSource(derive_seed(seed, "level", index), chains, device)
         coarse = None
         if images is not None:
-            coarse = Coarse(images, round(level.scale / model.levels[index - 1].scale))
+            factor = round(level.scale / model.levels[index - 1].scale)
+            coarse = Coarse(images, factor, level.centre_gain)
         begun = None
         if start is not None and index == 0:
             begun = start.to(device, copy=True)
@@ -174,7 +174,7 @@ def _course(
             begun = fresh_chains(level, shape, noise, None, device, coarse).images
         state = ChainState(begun.contiguous())
         return windowed_level(level, state, noise, coarse, dtype, window)
-    centre = None if coarse is None else enlarge_torus(coarse.images, coarse.factor)
+    centre = None if coarse is None else coarse.rows(0, shape[-2])
     if begun is None:
         begun = fresh_chains(level, shape, noise, centre, device).images
     state = ChainState(begun.contiguous(memory_format=torch.channels_last))

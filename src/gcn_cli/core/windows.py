@@ -23,14 +23,15 @@ from gcn_cli.core.pyramid import enlarge_rows
 
 @dataclass(frozen=True)
 class Coarse:
-    """The coarser sample (N, C, h, w) whose enlargement by ``factor`` is the reference's centre."""
+    """The coarser sample (N, C, h, w); ``gain`` times its enlargement is the reference's centre."""
 
     images: Tensor
     factor: int
+    gain: float = 1.0
 
     def rows(self, top: int, bottom: int) -> Tensor:
         """Rows of the centre."""
-        return enlarge_rows(self.images, self.factor, top, bottom)
+        return enlarge_rows(self.images, self.factor, top, bottom).mul_(self.gain)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,111 @@
+"""Time: what an update costs, how long a run will still take, and what to leave out when late."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from gcn_cli.config import Config, LevelConfig
+from gcn_cli.core.level import LevelPlan, Plan, glimpse_size
+from gcn_cli.core.schedule import LearningState
+
+_LATE = 1.05  # expected time over the budget from which on updates are left out
+_FEWEST = 0.25  # share of a level's updates that is kept, however late
+
+
+@dataclass
+class Clock:
+    """Estimates the time left from the work done since it was made.
+
+    Args:
+        shape: of the observed images (N, C, H, W).
+        read: seconds that only grow.
+    """
+
+    shape: Sequence[int]
+    read: Callable[[], float] = time.monotonic
+    started: float = field(init=False)
+    work: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.read()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return self.read() - self.started
+
+    def add(self, plan: Plan, level: int, stage: int) -> None:
+        """Count one update of ``plan`` as done."""
+        self.work += update_cost(plan.levels[level], stage, self.shape)
+
+    def left(self, plan: Plan, state: LearningState) -> float:
+        """Seconds until the plan is fulfilled."""
+        ahead = 0.0
+        for index, level in enumerate(plan.levels[state.level :], state.level):
+            for number, stage in enumerate(level.stages):
+                if index == state.level and number < state.stage:
+                    continue
+                current = index == state.level and number == state.stage
+                todo = stage.learning.updates - (state.update if current else 0)
+                ahead += todo * update_cost(level, number, self.shape)
+        return self.elapsed * ahead / max(self.work, 1e-9)
+
+    def shortened(self, config: Config, plan: Plan, state: LearningState) -> Config | None:
+        """The config with fewer updates ahead if, between two levels, the budget would not hold.
+
+        Finished levels stay as they were, so that the state means the same under the new config.
+        """
+        if not config.budget or state.weights or state.complete(plan):
+            return None
+        left = self.left(plan, state)
+        if self.elapsed + left <= _LATE * config.budget:
+            return None
+        keep = min(1.0, max(_FEWEST, (config.budget - self.elapsed) / left))
+        first = len(config.levels) - len(plan.levels) + state.level  # small images drop levels
+        ahead = [_with_fewer(level, keep) for level in config.levels[first:]]
+        return config.model_copy(update={"levels": (*config.levels[:first], *ahead)})
+
+
+def _with_fewer(level: LevelConfig, keep: float) -> LevelConfig:
+    updates = max(1, round(level.learning.updates * keep))
+    learning = level.learning.model_copy(update={"updates": updates})
+    return level.model_copy(update={"learning": learning})
+
+
+def update_cost(level: LevelPlan, stage: int, shape: Sequence[int]) -> float:
+    """Multiply-adds of one update: its Langevin steps and the gradient.
+
+    Args:
+        level: the plan of its level.
+        stage: the stage of that level.
+        shape: of the observed images (N, C, H, W), full size.
+    """
+    learning = level.stages[stage].learning
+    net = level.net.head(level.stages[stage].depth)
+    sizes = net.map_sizes(level.canvas, level.boundary)[1:]
+    per_pass = sum(
+        spec.filters * c * spec.size**2 * h * w
+        for spec, c, (h, w) in zip(net.layers, net.in_channels(), sizes, strict=True)
+    )
+    sides = [max(1, round(n * level.scale)) for n in shape[-2:]]
+    if level.boundary == "torus":
+        sides = glimpse_size(level, sides)
+    canvases = shape[0] * math.prod(sides) / math.prod(level.canvas)
+    seen = level.chains + canvases * level.observed_copies
+    # small maps keep the machine less busy: a fixed cost per pass stands for that
+    fixed = 1e8 * level.stages[stage].depth
+    steps = 2 * (per_pass * level.chains + fixed) * learning.steps
+    return float(steps + 3 * (per_pass * seen + fixed))
+
+
+def clock_text(seconds: float) -> str:
+    """Seconds as 1h02m, 3m20s or 45s."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, secs = divmod(rest, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{secs:02d}s" if minutes else f"{secs}s"

@@ -1,0 +1,284 @@
+"""One level at work: what its updates need around the weights and the chains.
+
+The observed images at the level's scale, the pool of coarser samples, the noise, and what is
+measured of the chains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gcn_cli.core.fused import FusedBasis
+from gcn_cli.core.guard import GuardParams
+from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
+from gcn_cli.core.learning import (
+    Gradient,
+    LearningParams,
+    likelihood_gradient,
+    recentre,
+    scale_tilt,
+    torus_lead,
+    wrap_image,
+)
+from gcn_cli.core.model import LevelModel, Model, SamplerParams
+from gcn_cli.core.network import Boundary, ConvNet, Weights, initial_weights, map_weights
+from gcn_cli.core.noise import NoiseSource, derive_seed, generator
+from gcn_cli.core.pyramid import enlarge_torus, local_contrast, shrink
+from gcn_cli.core.synthesis import final_images, fresh_chains, synthesize
+
+GLIMPSE = 2
+"""Side of the observed window that an update sees, in canvases."""
+
+_TURNS = 6  # of the last act of the coarsest level
+_GAINS = (0.5, 1.25)  # of its tilt, at least and at most
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A run of updates of the first ``depth`` layers."""
+
+    depth: int
+    learning: LearningParams
+
+
+@dataclass(frozen=True)
+class LevelPlan:
+    """Everything about one pyramid level; ``canvas`` (H, W) is the chains' size there."""
+
+    net: ConvNet
+    scale: float
+    boundary: Boundary
+    langevin: LangevinParams
+    sampler: SamplerParams
+    chains: int
+    canvas: tuple[int, int]
+    stages: tuple[StagePlan, ...]
+    observed_copies: int = 1
+    init_std: float | None = None
+    top_gain: float = 1.0
+    path_every: int = 0
+    pool: int = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole of learning."""
+
+    levels: tuple[LevelPlan, ...]
+    seed: int = 0
+    guard: GuardParams = field(default_factory=GuardParams)
+
+    @property
+    def total_updates(self) -> int:
+        """Updates over all levels and stages."""
+        return sum(s.learning.updates for level in self.levels for s in level.stages)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how exactly to compute."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+
+def glimpse_size(plan: LevelPlan, sides: Sequence[int]) -> list[int]:
+    """Sides of what an update sees of observed images of ``sides`` px at this level."""
+    return [min(n, GLIMPSE * side) for n, side in zip(sides, plan.canvas, strict=True)]
+
+
+class Level:
+    """One level at work: constant tensors and buffers, rebuilt alike after a resume."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        index: int,
+        observed: Tensor,
+        mean: Tensor,
+        finished: tuple[LevelModel, ...],
+        machine: Machine,
+    ) -> None:
+        self.index, self.machine = index, machine
+        self.plan = plan.levels[index]
+        self.seed = derive_seed(plan.seed, "learn", index)
+        self.observed = shrink(
+            observed.to(machine.device) - mean.to(machine.device), self.plan.scale
+        )
+        self.spread_data = float(self.observed.std())
+        self.noise = NoiseSource(self.seed, range(self.plan.chains), machine.device)
+        self.pool = self._coarse_pool(finished, mean)
+        self._contrast = local_contrast(self.observed, self._window, "bounded")
+        self._coarser: tuple[int, int, Tensor] | None = None  # factor, window, data's contrast
+        if finished:
+            factor = round(self.plan.scale / finished[-1].scale)
+            window = finished[-1].net.receptive_field
+            seen = local_contrast(shrink(self.observed, 1 / factor), window, "bounded")
+            self._coarser = factor, window, seen
+        self._basis: FusedBasis | None = None
+
+    def _coarse_pool(self, finished: tuple[LevelModel, ...], mean: Tensor) -> Tensor | None:
+        """Fresh samples of the coarser levels, enlarged: the centres that chains draw from."""
+        if not finished:
+            return None
+        coarse = Model(finished, torch.zeros_like(mean))
+        size = tuple(round(n / self.plan.scale) for n in self.plan.canvas)
+        images = final_images(
+            synthesize(
+                coarse,
+                (size[0], size[1]),
+                range(self.plan.pool),
+                derive_seed(self.seed, "pool"),
+                device=self.machine.device,
+                dtype=self.machine.dtype,
+            )
+        )
+        return enlarge_torus(images, round(self.plan.scale / finished[-1].scale))
+
+    def start_weights(self, depth: int) -> Weights:
+        """Initial weights of a net of ``depth`` layers."""
+        weights = initial_weights(
+            self.plan.net.head(depth),
+            generator(self.seed, "weights", depth),
+            sigma=self.plan.langevin.sigma,
+            std=self.plan.init_std,
+            top_gain=self.plan.top_gain,
+        )
+        return map_weights(lambda t: t.to(self.machine.device), weights)
+
+    def centres(self, step: int, rolled: bool, gain: Tensor) -> Tensor | None:
+        """``gain`` times centres for all chains from the pool; drawn anew if ``rolled``."""
+        if self.pool is None:
+            return None
+        n, count = self.plan.chains, self.pool.shape[0]
+        if not rolled:
+            return self.pool[torch.arange(n, device=self.pool.device) % count] * gain
+        pick = self.noise.integers("centre", step, [count] * n)
+        shift = self.noise.integers("shift", step, self.pool.shape[-2:])
+        return torch.roll(self.pool[pick], shift, (-2, -1)) * gain
+
+    def start_chains(self, kind: str, state_step: int, gain: Tensor) -> ChainState:
+        """Chains at their start; ``state_step`` keeps the noise of later steps fresh."""
+        if kind == "data":
+            images = self.observed.repeat(-(-self.plan.chains // len(self.observed)), 1, 1, 1)
+            images = images[: self.plan.chains]
+        else:
+            shape = (self.plan.chains, self.observed.shape[1], *self.plan.canvas)
+            level = LevelModel(
+                self.plan.net, (), self.plan.langevin, self.plan.sampler, self.plan.boundary
+            )
+            source = NoiseSource(
+                derive_seed(self.seed, "start", state_step), self.noise.chains, self.machine.device
+            )
+            centre = self.centres(state_step, kind == "restart", gain)
+            images = fresh_chains(level, shape, source, centre, self.machine.device).images
+        return ChainState(images.contiguous(memory_format=torch.channels_last), state_step)
+
+    def basis(self, weights: Weights, shape: torch.Size) -> FusedBasis:
+        """The fused basis of these weights, its buffers reused while the depth stays."""
+        net = self.plan.net.head(len(weights))
+        if self._basis is None or self._basis.net != net:
+            n, c, h, w = shape
+            self._basis = FusedBasis(
+                net, (n, c, h, w), self.plan.boundary, self.machine.dtype, self.machine.device
+            )
+        return self._basis.load(weights)
+
+    def gradient(self, weights: Weights, chains: ChainState, noise_sd: float) -> Gradient:
+        """The likelihood gradient between the observed images and the chains."""
+        net = self.plan.net.head(len(weights))
+        observed = self.glimpse(chains.step).repeat(self.plan.observed_copies, 1, 1, 1)
+        if noise_sd:
+            source = NoiseSource(self.seed, range(len(observed)), self.machine.device)
+            z = torch.empty_like(observed, memory_format=torch.contiguous_format)
+            observed = observed.add(source.normal_(z, "data", chains.step), alpha=noise_sd)
+        if self.plan.boundary == "bounded":
+            return likelihood_gradient(
+                net, weights, observed, chains.images, "bounded", self.machine.dtype
+            )
+        return likelihood_gradient(
+            net,
+            weights,
+            self._phased(net, observed, chains.step),
+            self._unrolled(net, chains),
+            "valid",
+            self.machine.dtype,
+        )
+
+    def glimpse(self, step: int) -> Tensor:
+        """The observed images or, of ones far larger than the canvas, a window drawn by lot.
+
+        It bounds the cost of an update: a photograph of 12 megapixels costs no more than a
+        texture of twice the canvas' side. Windows are drawn from a tiling, so that every part of
+        the image counts alike; drawn anywhere, they would seldom see its margins.
+        """
+        if self.plan.boundary == "bounded":
+            return self.observed
+        sides = self.observed.shape[-2:]
+        size = glimpse_size(self.plan, sides)
+        tiles = [-(-n // side) for n, side in zip(sides, size, strict=True)]
+        picks = self.noise.integers("glimpse", step, tiles)
+        y, x = (
+            pick * (n - side) // max(1, count - 1)
+            for pick, count, n, side in zip(picks, tiles, sides, size, strict=True)
+        )
+        return self.observed[..., y : y + size[0], x : x + size[1]]
+
+    def _phased(self, net: ConvNet, observed: Tensor, step: int) -> Tensor:
+        """The observed images from a random phase of the stride on."""
+        spare = [n - net.receptive_field + 1 for n in observed.shape[-2:]]
+        bounds = [min(net.total_stride, n) for n in spare]
+        dy, dx = self.noise.integers("phase", step, bounds)
+        return observed[..., dy:, dx:]
+
+    def _unrolled(self, net: ConvNet, chains: ChainState) -> Tensor:
+        """The torus of the chains, so that its valid windows are those that drive the dynamics."""
+        dither = self.plan.langevin.dither
+        dy, dx = self.noise.integers("phase/chains", chains.step, (dither, dither))
+        lead = torus_lead(net)
+        rolled = torch.roll(chains.images, (lead + dy, lead + dx), (-2, -1))
+        return wrap_image(rolled, net.receptive_field - 1)
+
+    @property
+    def _window(self) -> int:
+        """Side of the windows whose contrast is held: what a top unit sees."""
+        return self.plan.net.receptive_field
+
+    def contrast(self, chains: ChainState) -> Tensor:
+        """Local contrast of the chains over that of the data; a scalar."""
+        return local_contrast(chains.images, self._window, self.plan.boundary) / self._contrast
+
+    def recentred(self, gain: Tensor, chains: ChainState, strength: float) -> Tensor:
+        """The centre's gain after this update; as it was where there is no coarser level."""
+        if self._coarser is None or not strength:
+            return gain
+        factor, window, observed = self._coarser
+        reduced = shrink(chains.images, 1 / factor)
+        return recentre(gain, local_contrast(reduced, window, "torus") / observed, strength)
+
+    def tempered(self, weights: Weights, params: LearningParams) -> Weights:
+        """The weights with their tilt scaled so that fresh chains have the data's contrast.
+
+        The restraint acts on chains of weights that still move, and lets a little excess stand
+        against what the gradient adds; this takes it off. Each turn runs fresh chains and answers
+        to what they show, later turns less.
+        """
+        gain, held = torch.ones((), device=self.machine.device), weights
+        for turn in range(_TURNS):
+            chains = self.start_chains("restart", -1 - (turn + 1) * params.steps, gain)
+            basis = self.basis(held, chains.images.shape)
+            chains, _ = run_langevin(chains, basis, self.plan.langevin, params.steps, self.noise)
+            gain = (gain / self.contrast(chains) ** (1 / (1 + turn / 2))).clamp(*_GAINS)
+            held = scale_tilt(weights, gain)
+        return held
+
+    def positions(self, depth: int) -> list[int]:
+        """Units per filter and layer on the observed images."""
+        net = self.plan.net.head(depth)
+        boundary: Boundary = "bounded" if self.plan.boundary == "bounded" else "valid"
+        h, w = self.observed.shape[-2:]
+        return [a * b for a, b in net.map_sizes((h, w), boundary)[1:]]

@@ -1,0 +1,88 @@
+"""Time left, and what is left out when a run is late; the clock is played."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gcn_cli.clock import Clock, clock_text, update_cost
+from gcn_cli.core.schedule import begin
+from gcn_cli.plan import Subject, build_plan
+
+SHAPE = (1, 1, 48, 60)
+
+
+@pytest.fixture
+def course(small_config, small_level):
+    learning = {"chains": "restart", "updates": 20}
+    levels = [small_level(2, learning=learning), small_level(1, learning=learning)]
+    config = small_config(*levels, budget=100)
+    return config, build_plan(config, Subject(1, 48, 60, 40.0))
+
+
+def _at(seconds, plan, updates):
+    """A clock that stands at ``seconds`` after some updates of the first level."""
+    times = iter([0.0])
+    clock = Clock(SHAPE, read=lambda: next(times, seconds))
+    for _ in range(updates):
+        clock.add(plan, 0, 0)
+    return clock
+
+
+def test_time_left_is_the_work_ahead_at_the_speed_so_far(course):
+    _, plan = course
+    costs = [update_cost(level, 0, SHAPE) for level in plan.levels]
+    clock = _at(10.0, plan, 5)
+    state = replace(begin(), update=5, weights=())
+    expected = 10.0 * (15 * costs[0] + 20 * costs[1]) / (5 * costs[0])
+    assert clock.left(plan, state) == pytest.approx(expected)
+
+
+def test_a_late_run_leaves_out_updates_of_the_levels_ahead(course):
+    config, plan = course
+    between = replace(begin(), level=1)
+    clock = _at(60.0, plan, 20)
+    left = clock.left(plan, between)
+    assert left > 41
+    shorter = clock.shortened(config, plan, between)
+    assert shorter is not None
+    updates = [level.learning.updates for level in shorter.levels]
+    assert updates == [20, round(20 * 40 / left)]
+    assert shorter.levels[0] == config.levels[0]
+    again = build_plan(shorter, Subject(1, 48, 60, 40.0))
+    assert 60 + clock.left(again, between) == pytest.approx(100, rel=0.1)
+
+
+def test_a_hopeless_run_keeps_a_quarter(course):
+    config, plan = course
+    shorter = _at(500.0, plan, 20).shortened(config, plan, replace(begin(), level=1))
+    assert shorter is not None
+    assert [level.learning.updates for level in shorter.levels] == [20, 5]
+
+
+def test_a_run_in_time_and_a_run_within_a_level_go_on_as_they_are(course):
+    config, plan = course
+    between = replace(begin(), level=1)
+    assert _at(5.0, plan, 20).shortened(config, plan, between) is None
+    late = _at(500.0, plan, 20)
+    assert late.shortened(config.model_copy(update={"budget": 0.0}), plan, between) is None
+    within = replace(between, weights=(None,))
+    assert late.shortened(config, plan, within) is None
+
+
+def test_an_update_costs_more_the_more_it_sees(course):
+    _, plan = course
+    level = plan.levels[1]
+    costs = [update_cost(level, 0, (n, 1, 48, 60)) for n in (1, 2, 3)]
+    assert costs[0] < costs[1] < costs[2]
+    assert costs[2] - costs[1] == pytest.approx(costs[1] - costs[0])
+    huge = [update_cost(level, 0, (1, 1, side, side)) for side in (1000, 4000)]
+    assert huge[0] == huge[1]  # a glimpse bounds it
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0s"), (75, "1m15s"), (3720, "1h02m"), (-3, "0s")]
+)
+def test_clock_text(seconds, text):
+    assert clock_text(seconds) == text
