@@ -139,7 +139,7 @@ def small_level() -> Callable[..., dict[str, Any]]:
             "sampling": {"start_noise": 1.0},
         }
         for key, value in changes.items():
-            level[key] = {**level[key], **value} if isinstance(value, dict) else value
+            level[key] = {**level.get(key, {}), **value} if isinstance(value, dict) else value
         return level
 
     return build

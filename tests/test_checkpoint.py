@@ -25,14 +25,15 @@ from gcn_cli.plan import Subject, build_plan, mean_colour
 def saved(small_config, small_level, picture, machine):
     """A pyramid, three updates into its second level."""
     learning = {"updates": 4, "chains": "restart", "path_every": 2, "averaging": 0.5}
+    matching = {"stages": 2, "count": 2, "filters": 4, "sizes": [3]}
     config = small_config(
-        small_level(2, learning=learning, layers=[{"filters": 4, "size": 3}]),
+        small_level(2, learning=learning, layers=[{"filters": 4, "size": 3}], matching=matching),
         small_level(1, learning=learning),
     )
     mean = mean_colour(picture)
     plan = build_plan(config, Subject.of(picture, mean))
     for state, _ in learn(plan, picture, mean, begin(), machine):
-        if state.done(plan) == 7:
+        if state.done(plan) == 9:
             break
     return Checkpoint(config, picture, mean, state, current_model(plan, state, mean), False)
 
@@ -77,11 +78,14 @@ def test_round_trip_is_equal(saved, path):
     assert back.complete is False
     assert len(back.model.levels) == 2
     assert len(saved.model.levels[0].path) == 2
+    assert len(saved.model.levels[0].matching) == 2
     for a, b in zip(back.model.levels, saved.model.levels, strict=True):
         assert (a.net, a.langevin, a.sampler) == (b.net, b.langevin, b.sampler)
         assert (a.boundary, a.scale) == (b.boundary, b.scale)
         assert _same_weights(a.weights, b.weights)
         assert all(_same_weights(x, y) for x, y in zip(a.path, b.path, strict=True))
+        for x, y in zip(a.matching, b.matching, strict=True):
+            assert all(torch.equal(s, t) for s, t in zip(x.tensors, y.tensors, strict=True))
     a, b = back.state, saved.state
     assert (a.level, a.stage, a.update, a.chains.step) == (1, 0, 3, b.chains.step)
     assert (a.rate_scale, a.rollbacks, a.strikes) == (b.rate_scale, b.rollbacks, b.strikes)
@@ -124,6 +128,9 @@ def test_fingerprint_names_the_weights(saved):
     assert int(saved.fingerprint, 16) >= 0
     assert replace(saved, model=model).fingerprint != saved.fingerprint
     assert replace(saved, state=begin()).fingerprint == saved.fingerprint
+    coarse = saved.model.levels[0]
+    bare = replace(saved.model, levels=(replace(coarse, matching=()), *saved.model.levels[1:]))
+    assert replace(saved, model=bare).fingerprint != saved.fingerprint
 
 
 # ------------------------------------------------------------------------------ refusals
@@ -241,6 +248,23 @@ DAMAGE = {
     "a senseless scale": (("model", 0, "scale"), -1.0, "damaged"),
     "a gain that is no number": (("model", 0, "centre_gain"), float("inf"), "damaged"),
     "a gain that is many": (("state", "centre_gain"), torch.ones(2), "gain"),
+    "a matching stage of other colours": (
+        ("model", 0, "matching", 0, 0),
+        torch.zeros(4, 3, 3, 3),
+        "does not fit the network",
+    ),
+    "potentials of another number": (
+        ("model", 0, "matching", 0, 3),
+        torch.zeros(5, 256),
+        "do not fit its filters",
+    ),
+    "potentials that are no numbers": (
+        ("model", 0, "matching", 0, 3),
+        torch.full((4, 256), torch.inf),
+        "stage is not finite",
+    ),
+    "a matching stage that is cut": (("model", 0, "matching", 0), [torch.zeros(4)], "damaged"),
+    "matched chains that are none": (("state", "matched"), torch.full((1,), torch.nan), "finite"),
     "steps that are text": (("model", 0, "sampler", "steps"), "many", "damaged"),
 }
 

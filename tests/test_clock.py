@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from gcn_cli.clock import Clock, clock_text, update_cost
+from gcn_cli.clock import Clock, clock_text, matching_cost, update_cost
+from gcn_cli.core.guard import StepInfo
+from gcn_cli.core.matching import MatchInfo
 from gcn_cli.core.schedule import begin
 from gcn_cli.plan import Subject, build_plan
 
 SHAPE = (1, 1, 48, 60)
+UPDATE = StepInfo(0, 0, 0, 20, 0.1, 0.1, 3.0, 40.0, 40.0, (0.5,), 1e-3)
+MATCH = MatchInfo(0, 0, 4, 1.0, 40.0, 40.0)
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def _at(seconds, plan, updates):
     times = iter([0.0])
     clock = Clock(SHAPE, read=lambda: next(times, seconds))
     for _ in range(updates):
-        clock.add(plan, 0, 0)
+        clock.add(plan, UPDATE)
     return clock
 
 
@@ -52,6 +56,32 @@ def test_a_late_run_leaves_out_updates_of_the_levels_ahead(course):
     assert shorter.levels[0] == config.levels[0]
     again = build_plan(shorter, Subject(1, 48, 60, 40.0))
     assert 60 + clock.left(again, between) == pytest.approx(100, rel=0.1)
+
+
+def test_matching_paths_count_as_work(small_config, small_level):
+    matching = {"stages": 4, "count": 3, "filters": 8}
+    level = small_level(learning={"chains": "restart", "updates": 20}, matching=matching)
+    plan = build_plan(small_config(level, budget=100), Subject(1, 48, 60, 40.0))
+    update, stage = update_cost(plan.levels[0], 0, SHAPE), matching_cost(plan.levels[0])
+    assert min(update, stage) > 0
+    clock = _at(10.0, plan, 5)
+    state = replace(begin(), update=5, weights=(None,))
+    assert clock.left(plan, state) == pytest.approx(10 * (15 * update + 4 * stage) / (5 * update))
+    clock = _at(10.0, plan, 20)
+    clock.add(plan, MATCH)
+    state = replace(state, update=20, matching=(None,))
+    assert clock.left(plan, state) == pytest.approx(10 * 3 * stage / (20 * update + stage))
+
+
+def test_a_late_run_shortens_the_matching_paths_ahead(small_config, small_level):
+    learning = {"chains": "restart", "updates": 20}
+    matching = {"stages": 8, "count": 3, "filters": 8}
+    levels = [small_level(r, learning=learning, matching=matching) for r in (2, 1)]
+    config = small_config(*levels, budget=100)
+    plan = build_plan(config, Subject(1, 48, 60, 40.0))
+    shorter = _at(500.0, plan, 20).shortened(config, plan, replace(begin(), level=1))
+    assert shorter is not None
+    assert [level.matching.stages for level in shorter.levels] == [8, 2]
 
 
 def test_a_hopeless_run_keeps_a_quarter(course):

@@ -21,6 +21,7 @@ from torch import Tensor
 from gcn_cli.config import Config, validate
 from gcn_cli.core.langevin import ChainState, LangevinParams
 from gcn_cli.core.learning import Moments, as_weights, parameters
+from gcn_cli.core.matching import Potentials
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec, Weights
 from gcn_cli.core.schedule import LearningState
@@ -28,6 +29,7 @@ from gcn_cli.errors import CheckpointError, GcnError
 from gcn_cli.imaging import atomic_write_bytes
 
 FORMAT, VERSION = "gcn-checkpoint", 1
+_MOST_OCTAVES = 6
 MAX_BYTES = 8 * 2**30
 
 
@@ -50,7 +52,8 @@ class Checkpoint:
         """Twelve hex digits that name the model's weights."""
         digest = hashlib.sha256()
         for level in self.model.levels:
-            for tensor in parameters(level.weights):
+            stages = [tensor for stage in level.matching for tensor in stage.tensors]
+            for tensor in (*parameters(level.weights), *stages):
                 digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:12]
 
@@ -134,7 +137,7 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
         raise ValueError("network and mean colour do not agree")
     if not bool(torch.isfinite(mean).all() and torch.isfinite(observed).all()):
         raise ValueError("the images or their mean colour are not finite")
-    config, state = validate(data["config"]), _unpack_state(data["state"])
+    config, state = validate(data["config"]), _unpack_state(data["state"], mean.shape[0])
     _check_state(state, levels, config)
     return Checkpoint(
         config=config,
@@ -158,7 +161,9 @@ def _check_state(state: LearningState, levels: tuple[LevelModel, ...], config: C
                 raise ValueError("weights do not fit the network")
         if images.ndim != 4 or images.shape[1] != net.channels:
             raise ValueError("chains do not fit the network")
-    if not bool(torch.isfinite(images).all()):
+        if state.matching and state.matched.shape[1:2] != (net.channels,):
+            raise ValueError("matched chains do not fit the network")
+    if not bool(torch.isfinite(images).all() and torch.isfinite(state.matched).all()):
         raise ValueError("chains are not finite")
     if state.centre_gain.ndim or not bool(torch.isfinite(state.centre_gain)):
         raise ValueError("the centre's gain is not a number")
@@ -200,7 +205,39 @@ def _pack_level(level: LevelModel) -> dict[str, Any]:
         "boundary": level.boundary,
         "scale": level.scale,
         "centre_gain": level.centre_gain,
+        "matching": _pack_matching(level.matching),
     }
+
+
+def _pack_matching(stages: tuple[Potentials, ...]) -> list[list[Any]]:
+    # half as many bytes hold filters and slopes exactly
+    return [
+        [
+            stage.filters.bfloat16().cpu(),
+            stage.low.cpu(),
+            stage.density.cpu(),
+            stage.shift.half().cpu(),
+            stage.octave,
+        ]
+        for stage in stages
+    ]
+
+
+def _unpack_matching(stages: list[list[Any]], channels: int) -> tuple[Potentials, ...]:
+    found = []
+    for filters, low, density, shift, octave in stages:
+        stage = Potentials(filters.float(), low.float(), density.float(), shift.float(), octave)
+        k, c, rows, columns = stage.filters.shape
+        if c != channels or rows != columns or rows % 2 == 0:
+            raise ValueError("a matching stage does not fit the network")
+        if stage.low.shape != (k,) or stage.density.shape != (k,) or len(stage.shift) != k:
+            raise ValueError("a matching stage's potentials do not fit its filters")
+        if stage.shift.ndim != 2 or not all(bool(t.isfinite().all()) for t in stage.tensors):
+            raise ValueError("a matching stage is not finite")
+        if not isinstance(octave, int) or not 0 <= octave <= _MOST_OCTAVES:
+            raise ValueError("a matching stage lies at an octave out of range")
+        found.append(stage)
+    return tuple(found)
 
 
 def _unpack_level(data: dict[str, Any]) -> LevelModel:
@@ -225,6 +262,7 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
         scale=float(data["scale"]),
         path=tuple(_unpack_weights(tensors, net) for tensors in data["path"]),
         centre_gain=float(gain),
+        matching=_unpack_matching(data.get("matching", []), net.channels),
     )
 
 
@@ -245,13 +283,15 @@ def _pack_state(state: LearningState) -> dict[str, Any]:
         "path": [_pack_weights(weights) for weights in state.path],
         "finished": [_pack_level(level) for level in state.finished],
         "centre_gain": state.centre_gain.cpu(),
+        "matching": _pack_matching(state.matching),
+        "matched": state.matched.cpu().contiguous(),
         "rate_scale": state.rate_scale,
         "rollbacks": state.rollbacks,
         "strikes": state.strikes,
     }
 
 
-def _unpack_state(data: dict[str, Any]) -> LearningState:
+def _unpack_state(data: dict[str, Any], channels: int) -> LearningState:
     first, second, count = data["moments"]
     return LearningState(
         level=int(data["level"]),
@@ -264,6 +304,8 @@ def _unpack_state(data: dict[str, Any]) -> LearningState:
         path=tuple(as_weights(tensors) for tensors in data["path"]),
         finished=tuple(_unpack_level(level) for level in data["finished"]),
         centre_gain=data.get("centre_gain", torch.ones(())),
+        matching=_unpack_matching(data.get("matching", []), channels),
+        matched=data.get("matched", torch.zeros(0)),
         rate_scale=float(data["rate_scale"]),
         rollbacks=int(data["rollbacks"]),
         strikes=int(data["strikes"]),
@@ -292,4 +334,6 @@ def state_to(state: LearningState, device: torch.device) -> LearningState:
         ),
         chains=ChainState(images, state.chains.step),
         centre_gain=state.centre_gain.to(device),
+        matching=tuple(stage.to(device) for stage in state.matching),
+        matched=state.matched.to(device),
     )

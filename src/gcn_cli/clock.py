@@ -8,10 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gcn_cli.config import Config, LevelConfig
+from gcn_cli.core.guard import StepInfo
 from gcn_cli.core.level import LevelPlan, Plan, glimpse_size
+from gcn_cli.core.matching import MatchInfo
 from gcn_cli.core.schedule import LearningState
 
 _LATE = 1.05  # expected time over the budget from which on updates are left out
+_LOOK_UP = 1000  # multiply-adds that take as long as reading a slope off its table
+_PATCH_RESPONSES = 50_000  # chain pixels that take as long as sorting the patches' responses
 _FEWEST = 0.25  # share of a level's updates that is kept, however late
 
 
@@ -37,9 +41,13 @@ class Clock:
         """Seconds since the beginning."""
         return self.read() - self.started
 
-    def add(self, plan: Plan, level: int, stage: int) -> None:
-        """Count one update of ``plan`` as done."""
-        self.work += update_cost(plan.levels[level], stage, self.shape)
+    def add(self, plan: Plan, info: StepInfo | MatchInfo) -> None:
+        """Count the update that ``info`` tells of as done."""
+        level = plan.levels[info.level]
+        if isinstance(info, MatchInfo):
+            self.work += matching_cost(level)
+        else:
+            self.work += update_cost(level, info.stage, self.shape)
 
     def left(self, plan: Plan, state: LearningState) -> float:
         """Seconds until the plan is fulfilled."""
@@ -51,6 +59,8 @@ class Clock:
                 current = index == state.level and number == state.stage
                 todo = stage.learning.updates - (state.update if current else 0)
                 ahead += todo * update_cost(level, number, self.shape)
+            matched = len(state.matching) if index == state.level else 0
+            ahead += (level.matching_stages - matched) * matching_cost(level)
         return self.elapsed * ahead / max(self.work, 1e-9)
 
     def shortened(self, config: Config, plan: Plan, state: LearningState) -> Config | None:
@@ -72,7 +82,11 @@ class Clock:
 def _with_fewer(level: LevelConfig, keep: float) -> LevelConfig:
     updates = max(1, round(level.learning.updates * keep))
     learning = level.learning.model_copy(update={"updates": updates})
-    return level.model_copy(update={"learning": learning})
+    matching = level.matching
+    if matching is not None:
+        stages = max(1, round(matching.stages * keep))
+        matching = matching.model_copy(update={"stages": stages})
+    return level.model_copy(update={"learning": learning, "matching": matching})
 
 
 def update_cost(level: LevelPlan, stage: int, shape: Sequence[int]) -> float:
@@ -99,6 +113,16 @@ def update_cost(level: LevelPlan, stage: int, shape: Sequence[int]) -> float:
     fixed = 1e8 * level.stages[stage].depth
     steps = 2 * (per_pass * level.chains + fixed) * learning.steps
     return float(steps + 3 * (per_pass * seen + fixed))
+
+
+def matching_cost(level: LevelPlan) -> float:
+    """The work of one stage of a level's matching path, in the unit of `update_cost`."""
+    params = level.matching
+    if params is None:
+        return 0.0
+    responses = params.chains * math.prod(params.canvas) * params.filters
+    window = level.net.channels * max(params.sizes) ** 2
+    return float((responses + _PATCH_RESPONSES * params.filters) * (window + _LOOK_UP))
 
 
 def clock_text(seconds: float) -> str:

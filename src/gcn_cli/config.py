@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gcn_cli.errors import ConfigError
 
@@ -122,6 +130,31 @@ class SamplingConfig(_Strict):
     polish: int = Field(default=0, ge=0)
 
 
+class MatchingConfig(_Strict):
+    """A level's matching path; see `gcn_cli.core.matching`.
+
+    ``count`` fresh samples stand for the level's law; even stages draw random filters of ``sizes``
+    px, odd ones high-pass filters of ``detail_sizes`` px; every third one acts at one of
+    ``octaves`` coarser octaves, as far as the image has them.
+    """
+
+    stages: int = Field(ge=1, le=1000)
+    count: int = Field(ge=1, le=4096)
+    filters: int = Field(default=64, ge=1, le=4096)
+    sizes: tuple[int, ...] = Field(default=(7, 5), min_length=1)
+    detail_sizes: tuple[int, ...] = (5, 3)
+    octaves: int = Field(default=0, ge=0, le=6)
+    relaxation: float = Field(default=0.8, gt=0, lt=2)
+
+    @field_validator("sizes", "detail_sizes")
+    @classmethod
+    def _odd(cls, sizes: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        least = 1 if info.field_name == "sizes" else 3
+        if any(size % 2 == 0 or not least <= size <= 31 for size in sizes):
+            raise ValueError(f"sizes are odd and lie between {least} and 31 px")
+        return sizes
+
+
 class LevelConfig(_Strict):
     """One pyramid level: images are reduced ``reduce`` times; one level with 1 is the paper's.
 
@@ -135,6 +168,7 @@ class LevelConfig(_Strict):
     init: InitConfig = InitConfig()
     learning: LearningConfig
     sampling: SamplingConfig = SamplingConfig()
+    matching: MatchingConfig | None = None
 
     @model_validator(mode="after")
     def _full_map_on_top(self) -> LevelConfig:
@@ -216,6 +250,8 @@ class Config(_Strict):
     def _consistent(self) -> Config:
         if self.boundary == "bounded" and len(self.levels) > 1:
             raise ValueError("a pyramid lives on a torus: boundary must be torus")
+        if self.boundary == "bounded" and any(lv.matching for lv in self.levels):
+            raise ValueError("a matching path lives on a torus: boundary must be torus")
         if len(self.levels) > 1 and any(lv.learning.chains == "data" for lv in self.levels):
             raise ValueError("contrastive divergence (chains: data) takes a single level")
         if self.boundary == "torus" and any(la.padding for lv in self.levels for la in lv.layers):

@@ -20,6 +20,7 @@ from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
 from gcn_cli.core.learning import likelihood_gradient
 from gcn_cli.core.level import LevelPlan, Machine, Plan, glimpse_size
+from gcn_cli.core.matching import MatchingParams, learn_stage, push
 from gcn_cli.core.network import Boundary, ConvNet, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource
 from gcn_cli.machine import free_memory
@@ -83,10 +84,25 @@ def _level_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> floa
     full = len(level.stages) - 1
     whole = update_cost(level, full, observed.shape)
     per_unit = _update_seconds(level, observed, machine) / whole
-    return sum(
+    learning = sum(
         stage.learning.updates * update_cost(level, number, observed.shape) * per_unit
         for number, stage in enumerate(level.stages)
     )
+    if level.matching is None:
+        return learning
+    stage = _stage_seconds(level.matching, level.net.channels, machine)
+    return learning + level.matching.stages * stage
+
+
+def _stage_seconds(params: MatchingParams, channels: int, machine: Machine) -> float:
+    """Seconds of one stage of a matching path, by trying."""
+    chains = torch.zeros(params.chains, channels, *params.canvas, device=machine.device)
+
+    def once() -> Tensor:
+        potentials, _ = learn_stage(params, 0, chains[:1], chains, 0)
+        return push(potentials, chains, machine.dtype)
+
+    return min(_timed(once) for _ in range(2))
 
 
 def _update_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> float:

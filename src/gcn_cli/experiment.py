@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,7 +22,14 @@ from gcn_cli.clock import Clock, clock_text
 from gcn_cli.config import Config, dump
 from gcn_cli.core.guard import StepInfo
 from gcn_cli.core.level import LevelPlan, Machine, Plan
-from gcn_cli.core.schedule import LearningState, begin, current_model, learn
+from gcn_cli.core.matching import MatchInfo
+from gcn_cli.core.schedule import (
+    LearningState,
+    begin,
+    current_model,
+    learn,
+    without_stale_path,
+)
 from gcn_cli.errors import (
     CheckpointError,
     ConfigError,
@@ -175,12 +182,13 @@ def resume_job(
     config = config or saved.config
     if saved.state.complete(plan):
         return TrainResult(folder, complete=True, already=True)
-    done = saved.state.done(plan)
+    begun = without_stale_path(plan, saved.state)
+    done = begun.done(plan)
     kept = [r for r in read_jsonl(folder / "metrics.jsonl") if r["done"] <= done]
     text = "".join(_json_line(record) for record in kept)
     atomic_write_text(folder / "metrics.jsonl", text)
     atomic_write_text(folder / "config.yaml", dump(config))
-    state = state_to(saved.state, machine.device)
+    state = state_to(begun, machine.device)
     return _run(config, plan, job, state, folder, machine, progress, stop)
 
 
@@ -220,7 +228,17 @@ def _frame(level: LevelPlan) -> tuple[object, ...]:
     """What a saved state's tensors depend on."""
     depths = tuple(stage.depth for stage in level.stages)
     kinds = tuple(stage.learning.chains for stage in level.stages)
-    return level.net, level.scale, level.boundary, level.canvas, level.chains, depths, kinds
+    matching = level.matching and replace(level.matching, stages=0)
+    return (
+        level.net,
+        level.scale,
+        level.boundary,
+        level.canvas,
+        level.chains,
+        depths,
+        kinds,
+        matching,
+    )
 
 
 def _json_line(record: object) -> str:
@@ -280,7 +298,7 @@ class _Course:
     clock: Clock
     progress: Progress
 
-    def run(self, begun: LearningState) -> Iterator[tuple[LearningState, StepInfo]]:
+    def run(self, begun: LearningState) -> Iterator[tuple[LearningState, StepInfo | MatchInfo]]:
         """`learn`, begun anew under the shorter plan where there is one."""
         fresh = begun.done(self.plan) == 0  # the time that went before a resume is not known
         state, going_on = begun, True
@@ -288,7 +306,7 @@ class _Course:
             going_on = False
             course = _guarded(self.plan, self.job, state, self.machine, self.config, self.folder)
             for state, info in course:
-                self.clock.add(self.plan, info.level, info.stage)
+                self.clock.add(self.plan, info)
                 shorter = self.clock.shortened(self.config, self.plan, state) if fresh else None
                 if shorter is not None:
                     self._adopt(shorter)
@@ -308,7 +326,7 @@ class _Course:
 
 def _guarded(
     plan: Plan, job: Job, state: LearningState, machine: Machine, config: Config, folder: Path
-) -> Iterator[tuple[LearningState, StepInfo]]:
+) -> Iterator[tuple[LearningState, StepInfo | MatchInfo]]:
     """`learn`, its failures told in the user's words; what was learned before is kept."""
     last = state
     try:
@@ -336,20 +354,27 @@ def _save(folder: Path, config: Config, plan: Plan, job: Job, state: LearningSta
 
 
 def _write_grid(folder: Path, done: int, state: LearningState, mean: Tensor) -> None:
-    images = state.chains.images
+    images = state.matched if state.matching else state.chains.images
     if images.ndim == 4:  # between two levels there are no chains
         grid = image_grid(list(images[:_GRID_CHAINS].cpu() + mean))
         save_png(folder / f"samples-{done:06d}.png", grid)
 
 
-def _record(info: StepInfo, done: int, elapsed: float) -> dict[str, object]:
-    record: dict[str, object] = {"done": done, **asdict(info), "gap": info.gap}
-    record["active"] = list(info.active)
+def _record(info: StepInfo | MatchInfo, done: int, elapsed: float) -> dict[str, object]:
+    record: dict[str, object] = {"done": done, **asdict(info)}
+    if isinstance(info, StepInfo):
+        record |= {"gap": info.gap, "active": list(info.active)}
     record["seconds"] = round(elapsed, 3)
     return record
 
 
-def _fields(info: StepInfo, left: float) -> dict[str, str]:
+def _fields(info: StepInfo | MatchInfo, left: float) -> dict[str, str]:
+    if isinstance(info, MatchInfo):
+        return {
+            "mismatch": f"{info.mismatch:.2f}",
+            "chains": f"{info.spread_chains:.1f}/{info.spread_data:.1f}",
+            "left": clock_text(left),
+        }
     return {
         "f(obs)-f(syn)": f"{info.gap:+.2f}",
         "B": f"{info.spread_basis:.1f}",

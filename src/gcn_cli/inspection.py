@@ -54,6 +54,7 @@ class LevelFacts:
     eta: float
     steps: int
     snapshots: int
+    matching_stages: int
 
 
 def level_facts(level: LevelModel) -> LevelFacts:
@@ -71,6 +72,7 @@ def level_facts(level: LevelModel) -> LevelFacts:
         eta=level.langevin.eta,
         steps=level.total_steps(),
         snapshots=len(level.path),
+        matching_stages=len(level.matching),
     )
 
 
@@ -96,6 +98,8 @@ class LevelCourse:
     spread_chains: float
     spread_data: float
     active: tuple[float, ...]
+    mismatch: tuple[float, float] | None = None
+    """of the matching path's first and last stage, grey levels"""
 
     def trouble(self) -> str | None:
         """What speaks against convergence."""
@@ -155,7 +159,8 @@ def training_facts(saved: Checkpoint, records: Sequence[Record]) -> TrainingFact
     for index in range(count):
         mine = [r for r in records if r.get("level") == index and _whole(r)]
         if mine:
-            courses.append(_course(mine, channels, saved.model.levels[index].langevin.sigma))
+            course = _course(mine, channels, saved.model.levels[index].langevin.sigma)
+            courses.append(replace(course, mismatch=_mismatch(records, index)))
     return TrainingFacts(
         done=saved.state.done(plan),
         planned=plan.total_updates,
@@ -164,6 +169,16 @@ def training_facts(saved: Checkpoint, records: Sequence[Record]) -> TrainingFact
         events=tuple(events),
         courses=tuple(courses) if len(courses) == count else (),
     )
+
+
+def _mismatch(records: Sequence[Record], level: int) -> tuple[float, float] | None:
+    """What the first and the last stage of a level's matching path saw."""
+    told = [
+        float(r["mismatch"])
+        for r in records
+        if r.get("level") == level and isinstance(r.get("mismatch"), float | int)
+    ]
+    return (told[0], told[-1]) if told else None
 
 
 def _whole(record: Record) -> bool:

@@ -13,6 +13,7 @@ from gcn_cli.core.guard import GuardParams
 from gcn_cli.core.langevin import LangevinParams
 from gcn_cli.core.learning import AdamParams, LearningParams, SgdParams
 from gcn_cli.core.level import LevelPlan, Plan, StagePlan
+from gcn_cli.core.matching import MatchingParams
 from gcn_cli.core.model import SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec
 from gcn_cli.errors import ConfigError, ImageError
@@ -53,9 +54,10 @@ def build_plan(config: Config, subject: Subject) -> Plan:
         raise ImageError("the image is a single flat colour; there is no texture to learn")
     unit = subject.contrast if config.unit == "contrast" else 1.0
     levels = _usable(config, subject)
-    multiple = math.lcm(*(_net(lv, subject).total_stride * lv.reduce for lv in levels))
+    multiple = math.lcm(*(_multiple(lv, subject) for lv in levels))
+    whole = _canvas(config, None, subject, levels, multiple)
     plans = [
-        _level(config, lv, subject, unit, _canvas(config, lv, subject, levels, multiple))
+        _level(config, lv, subject, unit, _canvas(config, lv, subject, levels, multiple), whole)
         for lv in levels
     ]
     guard = GuardParams(**config.guard.model_dump())
@@ -104,13 +106,13 @@ def _net(level: LevelConfig, subject: Subject) -> ConvNet:
 
 def _canvas(
     config: Config,
-    level: LevelConfig,
+    level: LevelConfig | None,
     subject: Subject,
     levels: list[LevelConfig],
     multiple: int,
 ) -> tuple[int, int]:
     """The chains' size in px of the full size; a torus holds a window of every level."""
-    asked = level.canvas or config.canvas
+    asked = (level and level.canvas) or config.canvas
     sides = (asked,) * 2 if asked else (subject.height, subject.width)
     if config.boundary == "bounded":
         return sides[0], sides[1]
@@ -123,8 +125,14 @@ def _canvas(
 
 
 def _level(
-    config: Config, level: LevelConfig, subject: Subject, unit: float, canvas: tuple[int, int]
+    config: Config,
+    level: LevelConfig,
+    subject: Subject,
+    unit: float,
+    canvas: tuple[int, int],
+    whole: tuple[int, int],
 ) -> LevelPlan:
+    """``canvas`` is that of the level's chains, ``whole`` that of its matching path."""
     net = _net(level, subject)
     sigma, eps = level.langevin.sigma * unit, level.langevin.eps * unit
     dither = net.total_stride if level.langevin.dither else 1
@@ -151,6 +159,40 @@ def _level(
         top_gain=level.init.top_gain,
         path_every=learning.path_every,
         pool=learning.pool,
+        matching=_matching(config, level, subject, whole),
+    )
+
+
+def _octaves(level: LevelConfig, subject: Subject) -> int:
+    """Octaves of the matching path at which the image still shows a handful of windows."""
+    if level.matching is None:
+        return 0
+    side = min(subject.height, subject.width) / level.reduce
+    least = 2 * max(level.matching.sizes)
+    return max(o for o in range(level.matching.octaves + 1) if o == 0 or side / 2**o >= least)
+
+
+def _multiple(level: LevelConfig, subject: Subject) -> int:
+    """Sides of this level's tori must be multiples of this many px of the full size."""
+    halved = 2 ** _octaves(level, subject)
+    return math.lcm(_net(level, subject).total_stride, halved) * level.reduce
+
+
+def _matching(
+    config: Config, level: LevelConfig, subject: Subject, whole: tuple[int, int]
+) -> MatchingParams | None:
+    if level.matching is None:
+        return None
+    settings = level.matching
+    return MatchingParams(
+        stages=max(1, round(settings.stages * min(1.0, config.pace))),
+        chains=settings.count,
+        canvas=(whole[0] // level.reduce, whole[1] // level.reduce),
+        filters=settings.filters,
+        sizes=settings.sizes,
+        detail_sizes=settings.detail_sizes,
+        octaves=_octaves(level, subject),
+        relaxation=settings.relaxation,
     )
 
 

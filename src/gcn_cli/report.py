@@ -52,8 +52,8 @@ def training_curve(records: Sequence[dict[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     gap, spread, active = figure.subplots(3, 1, sharex=True)
     gap.axhline(0, color="0.7", linewidth=1)
-    for level in sorted({int(r["level"]) for r in records if "level" in r}):
-        mine = [r for r in records if r.get("level") == level]
+    for level in sorted({int(r["level"]) for r in records if "gap" in r}):
+        mine = [r for r in records if r.get("level") == level and "gap" in r]
         done, colour = [r["done"] for r in mine], f"C{level}"
         gap.plot(done, _values(mine, "gap"), color=colour, label=f"level {level + 1}")
         spread.plot(done, _values(mine, "spread_data"), color=colour, linestyle=":")

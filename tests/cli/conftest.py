@@ -61,6 +61,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "canvas": 32,
         "levels": [_level(2, "restart", cooling=0.5), _level(1, "restart", dither=True)],
     },
+    "matched": {
+        "boundary": "torus",
+        "canvas": 32,
+        "levels": [{**_level(), "matching": {"stages": 4, "count": 2, "filters": 8}}],
+    },
     "bounded": {"boundary": "bounded", "levels": [_bounded()]},
 }
 

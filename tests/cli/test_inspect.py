@@ -50,6 +50,21 @@ def test_json_tells_the_levels(gcn, trained):
     assert training["verdict"].startswith("converged: ")
 
 
+def test_a_matching_path_is_told_and_drawn(gcn, trained, tmp_path):
+    told = _json(gcn, "--ckpt", trained["matched"], "--samples", 2)
+    assert told["levels"][0]["matching_stages"] == 4
+    assert told["levels"][0]["steps"] == 3 + 4
+    (course,) = told["training"]["courses"]
+    assert course["updates"] == 6  # those of the network alone
+    first, last = course["mismatch"]
+    assert 0 < last < first
+    assert (told["training"]["done"], told["training"]["planned"]) == (10, 10)
+    text = gcn("inspect", "--ckpt", trained["matched"], "--out", tmp_path)
+    assert text.exit_code == 0, text.stderr
+    assert f"{first:.2f} to {last:.2f}" in text.stdout
+    assert (tmp_path / "filters-level1.png").is_file()
+
+
 def test_plain_text_when_piped(gcn, trained):
     result = gcn("inspect", "--ckpt", trained["pyramid"])
     assert "receptive field     5 px (10 full size)" in result.stdout

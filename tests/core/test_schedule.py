@@ -12,6 +12,7 @@ from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, sta
 from gcn_cli.core import level as level_module
 from gcn_cli.core.learning import Moments, likelihood_gradient, parameters
 from gcn_cli.core.level import Level
+from gcn_cli.core.matching import MatchInfo
 from gcn_cli.core.network import map_weights
 from gcn_cli.core.pyramid import local_contrast
 from gcn_cli.core.schedule import begin, current_model, learn
@@ -59,8 +60,13 @@ def _tensors(state):
     yield state.chains.images
     for weights in state.path:
         yield from parameters(weights)
+    yield state.matched
+    for stage in state.matching:
+        yield from stage.tensors
     for level in state.finished:
         yield from parameters(level.weights)
+        for stage in level.matching:
+            yield from stage.tensors
         for weights in level.path:
             yield from parameters(weights)
 
@@ -125,6 +131,61 @@ def test_resume_across_the_levels_of_a_pyramid(pause, run, small_level, tmp_path
     _assert_equal(rest[-1][0], whole[-1][0])
     assert len(rest[-1][0].finished) == 1
     assert rest[-1][0].centre_gain != 1
+
+
+MATCHING = {"stages": 3, "count": 2, "filters": 4, "sizes": [3], "detail_sizes": [3]}
+
+
+@pytest.mark.parametrize("pause", range(1, 10))
+def test_resume_within_and_between_matching_paths(pause, run, small_level, tmp_path):
+    changes = {
+        "learning": {"updates": 2, "chains": "restart"},
+        "layers": [{"filters": 4, "size": 3}],
+        "matching": MATCHING,
+    }
+    job = run(small_level(2, **changes), small_level(1, **changes))
+    whole = job.learn()
+    assert len(whole) == job.plan.total_updates == 2 * (2 + 3)
+    assert [s.done(job.plan) for s, _ in whole] == list(range(1, 11))
+    kinds = [isinstance(info, MatchInfo) for _, info in whole]
+    assert kinds == 2 * [False, False, True, True, True]
+    half = job.through_a_file(whole[pause - 1][0], tmp_path / "run.pt")
+    rest = job.learn(state=half)
+    assert len(rest) == 10 - pause
+    assert [info for _, info in rest] == [info for _, info in whole[pause:]]
+    _assert_equal(rest[-1][0], whole[-1][0])
+    model = current_model(job.plan, rest[-1][0], job.mean)
+    assert [len(level.matching) for level in model.levels] == [3, 3]
+
+
+def test_a_matching_path_is_learned_anew_when_a_run_is_extended(run, small_level):
+    learning = {"updates": 2, "chains": "restart"}
+    job = run(small_level(learning=learning, matching=MATCHING))
+    end = job.learn()[-1][0]
+    longer = run(small_level(learning={**learning, "updates": 4}, matching=MATCHING)).plan
+    kinds = [isinstance(info, MatchInfo) for _, info in job.learn(state=end, plan=longer)]
+    assert kinds == [False, False, True, True, True]
+    more = run(small_level(learning=learning, matching={**MATCHING, "stages": 5})).plan
+    going_on = job.learn(state=end, plan=more)
+    assert [info.update for _, info in going_on] == [3, 4]
+    kept = going_on[-1][0].matching[:3]
+    for before, after in zip(end.matching, kept, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(before.tensors, after.tensors, strict=True))
+
+
+def test_a_finer_level_is_centred_at_matched_samples(run, small_level, machine):
+    learning = {"updates": 2, "chains": "restart"}
+    tiny = [{"filters": 4, "size": 3}]
+    coarse = small_level(2, learning=learning, layers=tiny, matching=MATCHING)
+    job = run(coarse, small_level(1, learning=learning))
+    finished = job.learn(6)[-1][0].finished
+    assert len(finished[0].matching) == 3
+    bare = (replace(finished[0], matching=()),)
+    pools = [
+        Level(job.plan, 1, job.observed, job.mean, levels, machine).pool
+        for levels in (finished, bare)
+    ]
+    assert not torch.equal(*pools)
 
 
 def _contrast(job, state, seed):

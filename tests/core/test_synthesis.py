@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gcn_cli.core.langevin import LangevinParams
+from gcn_cli.core.matching import MatchingParams, learn_stage, push
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed
@@ -127,6 +128,26 @@ def test_polish_takes_the_noise_off(zero, sample):
     rough = sample(Model((_level(zero, sampler=SamplerParams(20)),), MEAN)) - MEAN
     fine = sample(Model((_level(zero, sampler=SamplerParams(20, 0.0, 30)),), MEAN)) - MEAN
     torch.testing.assert_close(fine, rough * (1 - LANGEVIN.eta) ** 30, rtol=0, atol=1e-4)
+
+
+def test_a_chain_ends_with_the_matching_path(zero, sample):
+    plain = _level(zero, sampler=SamplerParams(6, 30.0))
+    wide = 50 * torch.randn(1, 2, 32, 32, generator=torch.Generator().manual_seed(1))
+    params = MatchingParams(12, 3, (12, 16), filters=8)
+    start = sample(Model((plain,), MEAN), temperature=0.0) - MEAN
+    path, moved = [], start
+    for number in range(12):
+        stage, _ = learn_stage(params, number, wide, moved, 0)
+        path.append(stage)
+        moved = push(stage, moved)
+    model = Model((replace(plain, matching=tuple(path)),), MEAN)
+    found = sample(model, temperature=0.0) - MEAN
+    assert (found - moved).abs().mean() < 0.02  # rounding moves a response across a knot
+    assert (found - start).abs().mean() > 5
+    assert moved.std() > 1.5 * start.std()
+    assert model.levels[0].total_steps() == 6 + 12
+    *_, last = synthesize(model, (12, 16), [0], 5, device=torch.device("cpu"))
+    assert last.step == last.steps == 18
 
 
 def test_a_given_start_replaces_the_reference(zero, sample, draw_images):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gcn_cli.core.langevin import LangevinParams
+from gcn_cli.core.matching import MatchingParams, learn_stage
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights
 from gcn_cli.core.noise import BAND
@@ -24,6 +25,15 @@ def _level(layers, scale=1.0, boundary="torus", **langevin):
     weights = initial_weights(net, torch.Generator().manual_seed(3), sigma=10.0)
     params = LangevinParams(10.0, 5.0, **langevin)
     return LevelModel(net, weights, params, SamplerParams(4, 10.0, 1), boundary, scale)
+
+
+def _matched(level):
+    """The level with a matching path of two stages."""
+    rng = torch.Generator().manual_seed(4)
+    chains, observed = (scale * torch.randn(1, 2, 40, 40, generator=rng) for scale in (20, 40))
+    params = MatchingParams(2, 1, (40, 40), filters=8)
+    path = tuple(learn_stage(params, stage, observed, chains, 0)[0] for stage in range(2))
+    return replace(level, matching=path)
 
 
 LEVELS = {
@@ -51,6 +61,18 @@ def test_windows_give_the_whole_canvas_up_to_rounding(levels, cpu):
     }
     assert float(draw[None].std()) > 5
     torch.testing.assert_close(draw[40], draw[None], rtol=0, atol=2e-3)
+
+
+def test_a_matched_canvas_differs_only_where_rounding_crosses_a_knot(cpu):
+    model = Model((_matched(LEVELS["stride 1"][0]),), MEAN)
+    whole, cut = (
+        final_images(synthesize(model, (TALL, 90), [0, 7], 5, device=cpu, window=w))
+        for w in (None, 40)
+    )
+    bare = Model((LEVELS["stride 1"][0],), MEAN)
+    assert (whole - final_images(synthesize(bare, (TALL, 90), [0, 7], 5, device=cpu))).std() > 1
+    assert (cut - whole).abs().mean() < 1e-3
+    assert (cut - whole).abs().max() < 0.5
 
 
 def test_a_margin_too_small_would_show(cpu, monkeypatch):

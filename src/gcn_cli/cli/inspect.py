@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gcn_cli.checkpoint import Checkpoint as Saved
     from gcn_cli.inspection import (
+        LevelCourse,
         LevelFacts,
         Reconstruction,
         Record,
@@ -134,6 +135,7 @@ def _print(
                 ("spread of chains", f"{course.spread_chains:.1f}"),
                 ("spread of data", f"{course.spread_data:.1f}"),
                 ("active per layer", " ".join(f"{share:.2f}" for share in course.active)),
+                ("mismatch, grey levels", _mismatch_text(course)),
             ]
             for course in training.courses
         ]
@@ -154,6 +156,10 @@ def _print(
         typer.echo(_samples_text(facts))
 
 
+def _mismatch_text(course: LevelCourse) -> str:
+    return f"{course.mismatch[0]:.2f} to {course.mismatch[1]:.2f}" if course.mismatch else "-"
+
+
 def _level_rows(level: LevelFacts) -> list[tuple[str, str]]:
     snapshots = f", {level.snapshots} snapshots" if level.snapshots else ""
     return [
@@ -166,6 +172,7 @@ def _level_rows(level: LevelFacts) -> list[tuple[str, str]]:
         ("eps, grey levels", f"{level.eps:.4g}"),
         ("eta", f"{level.eta:.4g}"),
         ("steps per sample", f"{level.steps}{snapshots}"),
+        ("of these matching", str(level.matching_stages)),
     ]
 
 

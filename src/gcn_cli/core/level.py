@@ -24,6 +24,7 @@ from gcn_cli.core.learning import (
     torus_lead,
     wrap_image,
 )
+from gcn_cli.core.matching import MatchInfo, MatchingParams, Potentials, learn_stage, push
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import Boundary, ConvNet, Weights, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed, generator
@@ -62,6 +63,17 @@ class LevelPlan:
     top_gain: float = 1.0
     path_every: int = 0
     pool: int = 8
+    matching: MatchingParams | None = None
+
+    @property
+    def matching_stages(self) -> int:
+        """Stages of the matching path; 0 without one."""
+        return self.matching.stages if self.matching else 0
+
+    @property
+    def updates(self) -> int:
+        """Updates over all stages, those of the matching path included."""
+        return sum(s.learning.updates for s in self.stages) + self.matching_stages
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class Plan:
     @property
     def total_updates(self) -> int:
         """Updates over all levels and stages."""
-        return sum(s.learning.updates for level in self.levels for s in level.stages)
+        return sum(level.updates for level in self.levels)
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,7 @@ class Level:
         machine: Machine,
     ) -> None:
         self.index, self.machine = index, machine
+        self.finished = finished
         self.plan = plan.levels[index]
         self.seed = derive_seed(plan.seed, "learn", index)
         self.observed = shrink(
@@ -275,6 +288,33 @@ class Level:
             gain = (gain / self.contrast(chains) ** (1 / (1 + turn / 2))).clamp(*_GAINS)
             held = scale_tilt(weights, gain)
         return held
+
+    def matching_chains(self, model: LevelModel) -> Tensor:
+        """Fresh samples of this level as ``model`` has it, for the matching path to start from."""
+        params = self.plan.matching
+        assert params is not None
+        mean = torch.zeros(self.observed.shape[1], 1, 1)
+        size = tuple(round(n / self.plan.scale) for n in params.canvas)
+        course = synthesize(
+            Model((*self.finished, model), mean),
+            (size[0], size[1]),
+            range(params.chains),
+            derive_seed(self.seed, "matching"),
+            device=self.machine.device,
+            dtype=self.machine.dtype,
+        )
+        return final_images(course)
+
+    def match(self, stage: int, chains: Tensor) -> tuple[Potentials, Tensor, MatchInfo]:
+        """One stage of the matching path: its potentials, the chains after it, what it saw."""
+        params = self.plan.matching
+        assert params is not None
+        seed = derive_seed(self.seed, "matching", "path")
+        potentials, mismatch = learn_stage(params, stage, self.observed, chains, seed)
+        chains = push(potentials, chains, self.machine.dtype)
+        seen, spread = torch.stack([mismatch, chains.std()]).tolist()
+        info = MatchInfo(self.index, stage, params.stages, seen, spread, self.spread_data)
+        return potentials, chains, info
 
     def positions(self, depth: int) -> list[int]:
         """Units per filter and layer on the observed images."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from gcn_cli.core.langevin import LangevinParams
+from gcn_cli.core.matching import Potentials
 from gcn_cli.core.network import Boundary, ConvNet, Weights
 
 
@@ -32,7 +33,8 @@ class LevelModel:
 
     ``scale`` is the side of this level's images over that of the full size; ``path`` holds
     snapshots of the weights taken while learning, shallower nets first where layers were grown.
-    The reference is centred at ``centre_gain`` times the enlarged sample of the level below.
+    The reference is centred at ``centre_gain`` times the enlarged sample of the level below. A
+    chain ends with one step under each stage of ``matching``.
     """
 
     net: ConvNet
@@ -43,6 +45,7 @@ class LevelModel:
     scale: float = 1.0
     path: tuple[Weights, ...] = ()
     centre_gain: float = 1.0
+    matching: tuple[Potentials, ...] = ()
 
     def segments(self) -> list[tuple[Weights, int, bool]]:
         """(weights, steps, hot) in the order that a fresh chain meets them."""
@@ -53,8 +56,8 @@ class LevelModel:
         return runs
 
     def total_steps(self) -> int:
-        """Langevin steps of one fresh chain."""
-        return sum(steps for _, steps, _ in self.segments())
+        """Langevin steps of one fresh chain, those of the matching path included."""
+        return sum(steps for _, steps, _ in self.segments()) + len(self.matching)
 
 
 @dataclass(frozen=True)
@@ -81,4 +84,5 @@ class Model:
 
 
 def _multiple(level: LevelModel) -> int:
-    return level.net.total_stride * round(1 / level.scale)
+    halved = 2 ** max((stage.octave for stage in level.matching), default=0)
+    return math.lcm(level.net.total_stride, halved) * round(1 / level.scale)

@@ -25,6 +25,7 @@ from gcn_cli.core.learning import (
     sgd_step,
 )
 from gcn_cli.core.level import Level, LevelPlan, Machine, Plan, StagePlan
+from gcn_cli.core.matching import MatchInfo, Potentials
 from gcn_cli.core.model import LevelModel, Model
 from gcn_cli.core.network import Weights, map_weights
 from gcn_cli.errors import DivergenceError
@@ -47,18 +48,28 @@ class LearningState:
     rollbacks: int = 0
     strikes: int = 0
     centre_gain: Tensor = field(default_factory=lambda: torch.ones(()))
+    matching: tuple[Potentials, ...] = ()
+    matched: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Chains (N, C, H, W) driven along the matching path; empty before it begins."""
 
     def done(self, plan: Plan) -> int:
         """Updates done since the very beginning, rolled-back ones not counted."""
-        before = sum(s.learning.updates for lv in plan.levels[: self.level] for s in lv.stages)
+        before = sum(level.updates for level in plan.levels[: self.level])
         stages = plan.levels[self.level].stages[: self.stage]
-        return before + sum(s.learning.updates for s in stages) + self.update
+        here = sum(s.learning.updates for s in stages) + self.update
+        return before + here + len(self.matching)
+
+    def learned(self, level: LevelPlan) -> bool:
+        """Whether the last stage at this level has had its updates; matching may be left."""
+        last = self.stage == len(level.stages) - 1
+        return last and bool(self.weights) and self.update >= level.stages[-1].learning.updates
 
     def complete(self, plan: Plan) -> bool:
         """Whether nothing is left to learn."""
-        stages = plan.levels[-1].stages
-        last = self.level == len(plan.levels) - 1 and self.stage == len(stages) - 1
-        return last and bool(self.weights) and self.update >= stages[-1].learning.updates
+        last = plan.levels[-1]
+        if self.level < len(plan.levels) - 1 or not self.learned(last):
+            return False
+        return len(self.matching) >= last.matching_stages
 
 
 def begin() -> LearningState:
@@ -86,28 +97,50 @@ def _enter_stage(level: Level, stage: int, state: LearningState) -> LearningStat
     )
 
 
+def without_stale_path(plan: Plan, state: LearningState) -> LearningState:
+    """The state without its matching path where ``plan`` has more updates to come before that."""
+    if not state.matching or state.learned(plan.levels[state.level]):
+        return state
+    return replace(state, matching=(), matched=torch.zeros(0))
+
+
 def learn(
     plan: Plan, observed: Tensor, mean: Tensor, state: LearningState, machine: Machine
-) -> Iterator[tuple[LearningState, StepInfo]]:
+) -> Iterator[tuple[LearningState, StepInfo | MatchInfo]]:
     """Learn from images (N, C, H, W) in grey levels, their ``mean`` (C, 1, 1) to be subtracted.
 
-    Yields (state, info) after every update until the plan is fulfilled.
+    Yields (state, info) after every update and every stage of a matching path until the plan is
+    fulfilled.
 
     Raises:
         DivergenceError: after ``plan.guard.retries`` rollbacks in one stage did not help.
     """
+    state = without_stale_path(plan, state)
     while not state.complete(plan):
         level = Level(plan, state.level, observed, mean, state.finished, machine)
         if not state.weights:
             state = _enter_stage(level, 0, state)
         good = state
         while state.level == level.index and not state.complete(plan):
-            stage = level.plan.stages[state.stage]
-            new, info = _update(level, stage, state)
-            state, good, info = _watch(plan, level, state, new, good, info)
-            if state.update >= stage.learning.updates:
+            info: StepInfo | MatchInfo
+            if state.learned(level.plan):
+                state, info = _match(level, state)
+            else:
+                stage = level.plan.stages[state.stage]
+                new, info = _update(level, stage, state)
+                state, good, info = _watch(plan, level, state, new, good, info)
+            if state.update >= level.plan.stages[state.stage].learning.updates:
                 state = good = _advance(plan, level, state)
             yield state, info
+
+
+def _match(level: Level, state: LearningState) -> tuple[LearningState, MatchInfo]:
+    """One stage of the matching path, begun with fresh samples of the level as it was learned."""
+    chains = state.matched
+    if not state.matching:
+        chains = level.matching_chains(level_model(level.plan, state))
+    potentials, chains, info = level.match(len(state.matching), chains)
+    return replace(state, matching=(*state.matching, potentials), matched=chains), info
 
 
 def _update(level: Level, stage: StagePlan, state: LearningState) -> tuple[LearningState, StepInfo]:
@@ -218,9 +251,10 @@ def _advance(plan: Plan, level: Level, state: LearningState) -> LearningState:
     if state.stage + 1 < len(level.plan.stages):
         return _enter_stage(level, state.stage + 1, state)
     params = level.plan.stages[-1].learning
-    if params.restraint and params.chains == "restart" and level.pool is None:
+    tempers = params.restraint and params.chains == "restart" and level.pool is None
+    if tempers and not state.matching:
         state = replace(state, average=level.tempered(state.average, params))
-    if state.complete(plan):
+    if state.complete(plan) or len(state.matching) < level.plan.matching_stages:
         return state
     finished = (*state.finished, level_model(level.plan, state))
     return replace(begin(), level=state.level + 1, finished=finished)
@@ -237,6 +271,7 @@ def level_model(plan: LevelPlan, state: LearningState) -> LevelModel:
         scale=plan.scale,
         path=state.path,
         centre_gain=float(state.centre_gain),
+        matching=state.matching,
     )
 
 

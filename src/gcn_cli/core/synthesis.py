@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
+from gcn_cli.core.matching import push
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import Weights
 from gcn_cli.core.noise import BAND, NoiseSource, derive_seed
@@ -173,12 +174,28 @@ def _course(
         if begun is None:
             begun = fresh_chains(level, shape, noise, None, device, coarse).images
         state = ChainState(begun.contiguous())
-        return windowed_level(level, state, noise, coarse, dtype, window)
+        return _matched(level, windowed_level(level, state, noise, coarse, dtype, window), dtype)
     centre = None if coarse is None else coarse.rows(0, shape[-2])
     if begun is None:
         begun = fresh_chains(level, shape, noise, centre, device).images
     state = ChainState(begun.contiguous(memory_format=torch.channels_last))
-    return run_level(level, state, noise, centre, dtype)
+    return _matched(level, run_level(level, state, noise, centre, dtype), dtype)
+
+
+def _matched(
+    level: LevelModel, course: Iterator[ChainState], dtype: torch.dtype
+) -> Iterator[ChainState]:
+    """A level's course, and its matching path after it."""
+    state: ChainState | None = None
+    for state in course:
+        yield state
+    if state is None:
+        return
+    for number, stage in enumerate(level.matching, 1):
+        here = stage.to(state.images.device)
+        state = ChainState(push(here, state.images, dtype), state.step + 1)
+        if number % _CHUNK == 0 or number == len(level.matching):
+            yield state
 
 
 def _splits(level: LevelModel, shape: tuple[int, int, int, int], window: int) -> bool:

@@ -1,0 +1,287 @@
+"""The matching path: weak two-layer fields that bring a level's samples to the observed marginals.
+
+A field learned for minutes leaves its samples a few per cent too strong here, a few grey levels
+off there. What remains is mended by a short path of weak fields, one per stage t:
+
+    p_t(I | I_{t-1})  ∝  exp[ sum_k sum_x phi_k((w_k * I)(x)) ]  N(I; I_{t-1}, sigma^2 1)
+
+It is FRAME (Zhu, Wu & Mumford 1998) with new random filters w at every stage: the potentials phi_k
+are piecewise linear, hence sums of ReLUs, and the whole is a generative ConvNet of two layers
+whose Gaussian reference is centred at what the stage is given. As everywhere here B is the
+gradient of the tilt, decoded by the encoder's own filters, and the stage takes one Langevin step
+at temperature 0, all the way to the reconstruction ``I_{t-1} + sigma^2 B(I_{t-1})``.
+
+The potentials come from maximum likelihood. At phi = 0 the likelihood of filter k alone grows along
+``p_obs - p_syn``, the difference of the histograms of responses (FRAME's gradient); its Newton step
+for small sigma solves ``(p_syn sigma^2 phi')' = p_syn - p_obs``, so ``sigma^2 phi'(s)`` carries the
+responses of the chains to those of the observed images: by quantiles, ``F_obs^-1(F_syn(s)) - s``.
+Many filters overlap in a pixel; their common step is divided by the largest gain of decoder after
+encoder. Matching many random projections of patches at every scale is what Heeger & Bergen (1995)
+did with a fixed bank, and Elnekave & Weiss (2022) for one picture at a time; here the stages are
+learned once, from many chains at once, and any fresh chain is driven through them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gcn_cli.core.noise import generator
+
+_QUANTILES = 64
+_KNOTS = 256  # of a potential: breaks in its slope, evenly spaced between the outer quantiles
+_PATCHES = 16384  # drawn from the chains and from the observed images, for the quantiles
+_BAND_VALUES = 2**22  # responses held at once
+_FREQUENCIES = 24  # a side, at which the gain of decoder after encoder is looked at
+
+
+@dataclass(frozen=True)
+class MatchingParams:
+    """A level's matching path.
+
+    ``chains`` fresh samples of ``canvas`` (H, W) px stand for the level's law. Stages take turns:
+    white random filters of ``sizes`` px; high-pass filters of ``detail_sizes`` px, which do not let
+    the coarse octaves drown the finest; and, for 1 to ``octaves`` octaves, white filters over the
+    reduced image, since a finer level disturbs the coarse structure that it is given.
+    """
+
+    stages: int
+    chains: int
+    canvas: tuple[int, int]
+    filters: int = 64
+    sizes: tuple[int, ...] = (7, 5)
+    detail_sizes: tuple[int, ...] = (5, 3)
+    octaves: int = 0
+    relaxation: float = 0.8
+
+
+class Potentials(NamedTuple):
+    """One stage: filters and, for each, the slope of its potential.
+
+    The slope times sigma^2 is ``shift[k, i]`` (grey levels) for responses nearest to
+    ``low[k] + i / density[k]``, the outer entries for all beyond: a piecewise constant function.
+    """
+
+    filters: Tensor  # (K, C, p, p), unit norm, values that bfloat16 holds
+    low: Tensor  # (K,), grey levels
+    density: Tensor  # (K,), entries per grey level
+    shift: Tensor  # (K, knots), values that float16 holds
+    octave: int = 0
+    """Times that the image is halved before the filters see it."""
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All but the octave."""
+        return self.filters, self.low, self.density, self.shift
+
+    def to(self, device: torch.device) -> Potentials:
+        """The same on another device."""
+        return self._replace(
+            filters=self.filters.to(device),
+            low=self.low.to(device),
+            density=self.density.to(device),
+            shift=self.shift.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class MatchInfo:
+    """What one stage saw; all in grey levels.
+
+    ``mismatch`` is the mean distance between observed and synthesized quantiles of responses.
+    """
+
+    level: int
+    update: int
+    updates: int
+    mismatch: float
+    spread_chains: float
+    spread_data: float
+    event: str | None = None
+
+
+def learn_stage(
+    params: MatchingParams, stage: int, observed: Tensor, chains: Tensor, seed: int
+) -> tuple[Potentials, Tensor]:
+    """The potentials of stage number ``stage``, and the mismatch they were made from.
+
+    Args:
+        params: the path's.
+        stage: counted from 0; keys the filters and the patches together with ``seed``.
+        observed: images (M, C, h, w), centred grey levels, not wrapped.
+        chains: images (N, C, H, W), tori.
+        seed: of the path.
+
+    Returns:
+        Potentials, and the mean distance of quantiles, a scalar tensor in grey levels.
+    """
+    filters, octave = draw_filters(params, stage, chains.shape[1], seed)
+    filters = filters.to(chains.device)
+    for _ in range(octave):
+        observed, chains = halve(observed, wrap=False), halve(chains, wrap=True)
+    seen = _quantiles(_responses(observed, filters, seed, ("observed", stage), wrap=False))
+    made = _quantiles(_responses(chains, filters, seed, ("chains", stage), wrap=True))
+    low, high = made[:, 0], made[:, -1]
+    span = (high - low).clamp_min(1e-6)
+    places = torch.linspace(0, 1, _KNOTS, device=chains.device)
+    knots = low[:, None] + span[:, None] * places
+    shift = _carried(knots, made, seen - made) * (params.relaxation / largest_gain(filters))
+    shift = shift.half().float()  # what a file holds
+    return (
+        Potentials(filters, low, (_KNOTS - 1) / span, shift, octave),
+        (seen - made).abs().mean(),
+    )
+
+
+def draw_filters(
+    params: MatchingParams, stage: int, channels: int, seed: int
+) -> tuple[Tensor, int]:
+    """Random filters (K, C, p, p) of unit norm for one stage, and the octave they act at."""
+    rng = generator(seed, "filters", stage)
+    kinds = ["plain", *["detail"] * bool(params.detail_sizes), *["coarse"] * bool(params.octaves)]
+    turn, kind = stage // len(kinds), kinds[stage % len(kinds)]
+    fine = kind == "detail"
+    octave = 1 + turn % params.octaves if kind == "coarse" else 0
+    sizes = params.detail_sizes if fine else params.sizes
+    side = sizes[(turn // params.octaves if octave else turn) % len(sizes)]
+    inner = side - 2 if fine else side
+    w = torch.randn(params.filters, channels, inner, inner, generator=rng)
+    if fine:
+        w = _high_pass(w)
+    unit: Tensor = w / w.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    return unit.to(torch.bfloat16).float(), octave
+
+
+def _high_pass(w: Tensor) -> Tensor:
+    """Filters (K, C, p, p) minus their binomial blur, (K, C, p + 2, p + 2)."""
+    row = torch.tensor([0.25, 0.5, 0.25])
+    kernel = -row[:, None] * row
+    kernel[1, 1] += 1
+    wide = F.pad(w, (2, 2, 2, 2)).flatten(0, 1)[:, None]
+    fine: Tensor = F.conv2d(wide, kernel[None, None])
+    return fine.view(*w.shape[:2], w.shape[2] + 2, w.shape[3] + 2)
+
+
+def largest_gain(filters: Tensor) -> Tensor:
+    """Largest eigenvalue of decoder after encoder, over frequencies; a scalar."""
+    waves = torch.fft.rfft2(filters.cpu().double(), s=(_FREQUENCIES, _FREQUENCIES))
+    by_wave = waves.permute(2, 3, 1, 0).flatten(0, 1)  # (frequencies, C, K)
+    gains: Tensor = torch.linalg.eigvalsh(by_wave @ by_wave.mH)
+    return gains[:, -1].max().to(filters)
+
+
+def halve(images: Tensor, wrap: bool) -> Tensor:
+    """Images (N, C, H, W) at half the side; the adjoint of `double` over 4 on a torus.
+
+    Without ``wrap`` only what the kernel, 4 px wide, sees whole.
+    """
+    kernel = images.new_tensor([1, 3, 3, 1]).div_(8)
+    channels = images.shape[1]
+    for dim, shape in ((2, (4, 1)), (3, (1, 4))):
+        if wrap:
+            n = images.shape[dim]
+            places = torch.arange(-1, n + 1 + n % 2, device=images.device) % n
+            images = images.index_select(dim, places)
+        taps = kernel.view(1, 1, *shape).expand(channels, 1, *shape)
+        stride = (2, 1) if dim == 2 else (1, 2)
+        images = F.conv2d(images, taps, stride=stride, groups=channels)
+    return images
+
+
+def double(images: Tensor) -> Tensor:
+    """Tori (N, C, H, W) at twice the side, by bilinear interpolation."""
+    for dim in (2, 3):
+        before, after = images.roll(1, dim), images.roll(-1, dim)
+        pair = torch.stack([3 * images + before, 3 * images + after], dim + 1)
+        images = (pair / 4).flatten(dim, dim + 1)
+    return images
+
+
+@torch.no_grad()
+def push(potentials: Potentials, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """``I + sigma^2 B(I)`` of tori (N, C, H, W): one stage's step.
+
+    Raises:
+        RuntimeError: a side that cannot be halved as often as the stage asks.
+    """
+    reduced = images
+    for _ in range(potentials.octave):
+        reduced = halve(reduced, wrap=True)
+    if potentials.octave == 0:
+        return _push(potentials, images, dtype)
+    change = _push(potentials, reduced, dtype) - reduced
+    for _ in range(potentials.octave):
+        change = double(change)
+    return images + change
+
+
+def _push(potentials: Potentials, images: Tensor, dtype: torch.dtype) -> Tensor:
+    """`push` at the stage's own octave.
+
+    Goes over the canvas in bands of rows, so that no more than a few million responses are held.
+    """
+    n, _, height, width = images.shape
+    filters = potentials.filters.to(dtype)
+    k, reach = filters.shape[0], filters.shape[-1] // 2
+    back = filters.flip(2, 3).transpose(0, 1).contiguous()
+    columns = torch.arange(-2 * reach, width + 2 * reach, device=images.device) % width
+    band = max(1, _BAND_VALUES // (n * k * width))
+    moved = torch.empty_like(images)
+    for top in range(0, height, band):
+        bottom = min(height, top + band)
+        rows = torch.arange(top - 2 * reach, bottom + 2 * reach, device=images.device) % height
+        block = images.index_select(-2, rows).index_select(-1, columns).to(dtype)
+        shifts = _look_up(potentials, F.conv2d(block, filters)).to(dtype)
+        here = images[..., top:bottom, :] + F.conv2d(shifts, back)
+        moved[..., top:bottom, :] = here
+    return moved
+
+
+def _look_up(potentials: Potentials, responses: Tensor) -> Tensor:
+    """Slopes of the potentials at responses (N, K, H, W), times sigma^2."""
+    k, knots = potentials.shift.shape
+    low, density = (t.view(1, k, 1, 1) for t in (potentials.low, potentials.density))
+    work = torch.promote_types(responses.dtype, torch.float32)
+    place = responses.to(work, copy=True).sub_(low).mul_(density).round_().clamp_(0, knots - 1)
+    first = torch.arange(k, device=responses.device, dtype=torch.int32).view(1, k, 1, 1) * knots
+    index = place.to(torch.int32).add_(first)
+    return potentials.shift.flatten().index_select(0, index.flatten()).view_as(place)
+
+
+def _responses(
+    images: Tensor, filters: Tensor, seed: int, key: tuple[str, int], wrap: bool
+) -> Tensor:
+    """Responses (K, P) of the filters at random places of images (N, C, H, W)."""
+    n, _, height, width = images.shape
+    side = filters.shape[-1]
+    edge = 0 if wrap else side - 1
+    rng = generator(seed, *key)
+    total = n * (height - edge) * (width - edge)
+    pick = torch.randint(total, (_PATCHES,), generator=rng).to(images.device)
+    x, rest = pick % (width - edge), pick // (width - edge)
+    y, which = rest % (height - edge), rest // (height - edge)
+    offset = torch.arange(side, device=images.device)
+    y, x = (y[:, None] + offset) % height, (x[:, None] + offset) % width
+    patches = images[which[:, None, None], :, y[:, :, None], x[:, None, :]]  # (P, p, p, C)
+    return filters.permute(0, 2, 3, 1).flatten(1) @ patches.flatten(1).T
+
+
+def _quantiles(values: Tensor) -> Tensor:
+    """Evenly spaced quantiles (K, Q) of the rows of ``values`` (K, P)."""
+    ordered = values.sort(1).values
+    count = values.shape[1]
+    place = (torch.arange(_QUANTILES, device=values.device) + 0.5) * (count / _QUANTILES)
+    return ordered[:, place.long().clamp_max(count - 1)]
+
+
+def _carried(at: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+    """Rows of the piecewise linear functions through (knots, values), at ``at``; all (K, *)."""
+    right = torch.searchsorted(knots.contiguous(), at.contiguous()).clamp(1, knots.shape[1] - 1)
+    x0, x1 = knots.gather(1, right - 1), knots.gather(1, right)
+    y0, y1 = values.gather(1, right - 1), values.gather(1, right)
+    way = ((at - x0) / (x1 - x0).clamp_min(1e-6)).clamp(0, 1)
+    return y0 + (y1 - y0) * way
