@@ -25,7 +25,7 @@ from gcn_cli.plan import Subject, build_plan, mean_colour
 def saved(small_config, small_level, picture, machine):
     """A pyramid, three updates into its second level."""
     learning = {"updates": 4, "chains": "restart", "path_every": 2, "averaging": 0.5}
-    matching = {"stages": 2, "count": 2, "filters": 4, "sizes": [3]}
+    matching = {"stages": 2, "count": 2, "filters": 4, "sizes": [3], "start_noise": 0.5}
     config = small_config(
         small_level(2, learning=learning, layers=[{"filters": 4, "size": 3}], matching=matching),
         small_level(1, learning=learning),
@@ -82,6 +82,7 @@ def test_round_trip_is_equal(saved, path):
     for a, b in zip(back.model.levels, saved.model.levels, strict=True):
         assert (a.net, a.langevin, a.sampler) == (b.net, b.langevin, b.sampler)
         assert (a.boundary, a.scale) == (b.boundary, b.scale)
+        assert (a.centre_gain, a.matching_noise) == (b.centre_gain, b.matching_noise)
         assert _same_weights(a.weights, b.weights)
         assert all(_same_weights(x, y) for x, y in zip(a.path, b.path, strict=True))
         for x, y in zip(a.matching, b.matching, strict=True):
@@ -263,6 +264,8 @@ DAMAGE = {
         torch.full((4, 256), torch.inf),
         "stage is not finite",
     ),
+    "noise that is no number": (("model", 0, "matching_noise"), float("nan"), "finite number"),
+    "an octave out of range": (("model", 0, "matching", 0, 4), 99, "octave"),
     "a matching stage that is cut": (("model", 0, "matching", 0), [torch.zeros(4)], "damaged"),
     "matched chains that are none": (("state", "matched"), torch.full((1,), torch.nan), "finite"),
     "steps that are text": (("model", 0, "sampler", "steps"), "many", "damaged"),

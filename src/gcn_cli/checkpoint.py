@@ -206,6 +206,7 @@ def _pack_level(level: LevelModel) -> dict[str, Any]:
         "scale": level.scale,
         "centre_gain": level.centre_gain,
         "matching": _pack_matching(level.matching),
+        "matching_noise": level.matching_noise,
     }
 
 
@@ -245,7 +246,8 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
     if data["boundary"] not in ("torus", "bounded"):
         raise ValueError("unknown boundary")
     gain = data.get("centre_gain", 1.0)  # absent from files written before it was learned
-    numbers = [*data["langevin"].values(), *data["sampler"].values(), data["scale"], gain]
+    noise = data.get("matching_noise", 0.0)
+    numbers = [*data["langevin"].values(), *data["sampler"].values(), data["scale"], gain, noise]
     if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
         raise ValueError("a setting is not a finite number")
     if not 0 < data["scale"] <= 1 or data["sampler"]["steps"] < 1:
@@ -263,6 +265,7 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
         path=tuple(_unpack_weights(tensors, net) for tensors in data["path"]),
         centre_gain=float(gain),
         matching=_unpack_matching(data.get("matching", []), net.channels),
+        matching_noise=float(noise),
     )
 
 

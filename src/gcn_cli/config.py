@@ -135,7 +135,8 @@ class MatchingConfig(_Strict):
 
     ``count`` fresh samples stand for the level's law; even stages draw random filters of ``sizes``
     px, odd ones high-pass filters of ``detail_sizes`` px; every third one acts at one of
-    ``octaves`` coarser octaves, as far as the image has them.
+    ``octaves`` coarser octaves, as far as the image has them. The path begins with white noise of
+    ``start_noise`` times sigma.
     """
 
     stages: int = Field(ge=1, le=1000)
@@ -145,6 +146,7 @@ class MatchingConfig(_Strict):
     detail_sizes: tuple[int, ...] = (5, 3)
     octaves: int = Field(default=0, ge=0, le=6)
     relaxation: float = Field(default=0.8, gt=0, lt=2)
+    start_noise: float = Field(default=0.0, ge=0)
 
     @field_validator("sizes", "detail_sizes")
     @classmethod

@@ -159,7 +159,7 @@ def _level(
         top_gain=level.init.top_gain,
         path_every=learning.path_every,
         pool=learning.pool,
-        matching=_matching(config, level, subject, whole),
+        matching=_matching(config, level, subject, sigma, whole),
     )
 
 
@@ -179,7 +179,7 @@ def _multiple(level: LevelConfig, subject: Subject) -> int:
 
 
 def _matching(
-    config: Config, level: LevelConfig, subject: Subject, whole: tuple[int, int]
+    config: Config, level: LevelConfig, subject: Subject, sigma: float, whole: tuple[int, int]
 ) -> MatchingParams | None:
     if level.matching is None:
         return None
@@ -193,6 +193,7 @@ def _matching(
         detail_sizes=settings.detail_sizes,
         octaves=_octaves(level, subject),
         relaxation=settings.relaxation,
+        start_noise=settings.start_noise * sigma,
     )
 
 

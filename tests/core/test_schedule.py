@@ -134,6 +134,7 @@ def test_resume_across_the_levels_of_a_pyramid(pause, run, small_level, tmp_path
 
 
 MATCHING = {"stages": 3, "count": 2, "filters": 4, "sizes": [3], "detail_sizes": [3]}
+MATCHING |= {"start_noise": 0.5}
 
 
 @pytest.mark.parametrize("pause", range(1, 10))

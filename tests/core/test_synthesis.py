@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gcn_cli.core.langevin import LangevinParams
-from gcn_cli.core.matching import MatchingParams, learn_stage, push
+from gcn_cli.core.matching import MatchingParams, Potentials, learn_stage, push
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed
@@ -148,6 +148,22 @@ def test_a_chain_ends_with_the_matching_path(zero, sample):
     assert model.levels[0].total_steps() == 6 + 12
     *_, last = synthesize(model, (12, 16), [0], 5, device=torch.device("cpu"))
     assert last.step == last.steps == 18
+
+
+def test_a_matching_path_begins_with_its_noise_and_none_without_a_path(zero, sample):
+    plain = _level(zero, sampler=SamplerParams(6, 30.0))
+    still = Potentials(torch.zeros(1, 2, 1, 1), torch.zeros(1), torch.ones(1), torch.zeros(1, 256))
+    drawn = [
+        sample(Model((replace(plain, matching=path, matching_noise=noise),), MEAN))
+        for path, noise in (((), 40.0), ((still,), 0.0), ((still,), 40.0))
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    added = drawn[2] - drawn[1]
+    assert added.std() == pytest.approx(40, rel=0.1)
+    alone = sample(
+        Model((replace(plain, matching=(still,), matching_noise=40.0),), MEAN), chains=[2]
+    )
+    torch.testing.assert_close(alone[0], drawn[2][2], rtol=0, atol=1e-3)
 
 
 def test_a_given_start_replaces_the_reference(zero, sample, draw_images):

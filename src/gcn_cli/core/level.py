@@ -24,7 +24,14 @@ from gcn_cli.core.learning import (
     torus_lead,
     wrap_image,
 )
-from gcn_cli.core.matching import MatchInfo, MatchingParams, Potentials, learn_stage, push
+from gcn_cli.core.matching import (
+    MatchInfo,
+    MatchingParams,
+    Potentials,
+    begin_path,
+    learn_stage,
+    push,
+)
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import Boundary, ConvNet, Weights, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed, generator
@@ -303,7 +310,9 @@ class Level:
             device=self.machine.device,
             dtype=self.machine.dtype,
         )
-        return final_images(course)
+        seed = derive_seed(self.seed, "matching", "begin")
+        noise = NoiseSource(seed, range(params.chains), self.machine.device)
+        return begin_path(final_images(course), params.start_noise, noise)
 
     def match(self, stage: int, chains: Tensor) -> tuple[Potentials, Tensor, MatchInfo]:
         """One stage of the matching path: its potentials, the chains after it, what it saw."""

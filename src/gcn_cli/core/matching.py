@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gcn_cli.core.noise import generator
+from gcn_cli.core.noise import NoiseSource, generator
 
 _QUANTILES = 64
 _KNOTS = 256  # of a potential: breaks in its slope, evenly spaced between the outer quantiles
@@ -57,6 +57,9 @@ class MatchingParams:
     detail_sizes: tuple[int, ...] = (5, 3)
     octaves: int = 0
     relaxation: float = 0.8
+    start_noise: float = 0.0
+    """Grey levels of white noise with which the path begins: spots that the level left flat,
+    because no unit fires there, have structure to be matched again."""
 
 
 class Potentials(NamedTuple):
@@ -102,6 +105,14 @@ class MatchInfo:
     spread_chains: float
     spread_data: float
     event: str | None = None
+
+
+def begin_path(images: Tensor, start_noise: float, noise: NoiseSource) -> Tensor:
+    """The images (N, C, H, W) that the first stage is given."""
+    if not start_noise:
+        return images
+    z = torch.empty_like(images, memory_format=torch.contiguous_format)
+    return images + start_noise * noise.normal_(z, "matching", 0)
 
 
 def learn_stage(

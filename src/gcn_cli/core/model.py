@@ -46,6 +46,8 @@ class LevelModel:
     path: tuple[Weights, ...] = ()
     centre_gain: float = 1.0
     matching: tuple[Potentials, ...] = ()
+    matching_noise: float = 0.0
+    """Grey levels of white noise with which the matching path begins."""
 
     def segments(self) -> list[tuple[Weights, int, bool]]:
         """(weights, steps, hot) in the order that a fresh chain meets them."""

@@ -272,6 +272,7 @@ def level_model(plan: LevelPlan, state: LearningState) -> LevelModel:
         path=state.path,
         centre_gain=float(state.centre_gain),
         matching=state.matching,
+        matching_noise=plan.matching.start_noise if plan.matching else 0.0,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
-from gcn_cli.core.matching import push
+from gcn_cli.core.matching import begin_path, push
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import Weights
 from gcn_cli.core.noise import BAND, NoiseSource, derive_seed
@@ -174,16 +174,17 @@ def _course(
         if begun is None:
             begun = fresh_chains(level, shape, noise, None, device, coarse).images
         state = ChainState(begun.contiguous())
-        return _matched(level, windowed_level(level, state, noise, coarse, dtype, window), dtype)
+        windowed = windowed_level(level, state, noise, coarse, dtype, window)
+        return _matched(level, windowed, noise, dtype)
     centre = None if coarse is None else coarse.rows(0, shape[-2])
     if begun is None:
         begun = fresh_chains(level, shape, noise, centre, device).images
     state = ChainState(begun.contiguous(memory_format=torch.channels_last))
-    return _matched(level, run_level(level, state, noise, centre, dtype), dtype)
+    return _matched(level, run_level(level, state, noise, centre, dtype), noise, dtype)
 
 
 def _matched(
-    level: LevelModel, course: Iterator[ChainState], dtype: torch.dtype
+    level: LevelModel, course: Iterator[ChainState], noise: NoiseSource, dtype: torch.dtype
 ) -> Iterator[ChainState]:
     """A level's course, and its matching path after it."""
     state: ChainState | None = None
@@ -191,6 +192,9 @@ def _matched(
         yield state
     if state is None:
         return
+    if level.matching:
+        begun = begin_path(state.images, level.matching_noise, noise)
+        state = ChainState(begun, state.step)
     for number, stage in enumerate(level.matching, 1):
         here = stage.to(state.images.device)
         state = ChainState(push(here, state.images, dtype), state.step + 1)
