@@ -20,7 +20,7 @@ import torch
 
 from gcn_cli.config import Config, resolve
 from gcn_cli.core.level import Machine
-from gcn_cli.core.schedule import begin, current_model, learn
+from gcn_cli.core.schedule import begin, current_model, latest_chains, learn
 from gcn_cli.experiment import Job, load_jobs, plan_job
 from gcn_cli.imaging import atomic_write_text, labelled_sheet, resize, save_png
 from gcn_cli.machine import choose_machine, describe
@@ -51,7 +51,7 @@ def run_one(
         "seconds_per_sample": (sampled - trained) / 2,
         "rollbacks": events,
     }
-    chain = state.chains.images[0].cpu() + job.mean
+    chain = latest_chains(state)[0].cpu() + job.mean
     return figures, [job.observed[0], chain, *fresh]
 
 

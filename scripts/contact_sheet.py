@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from gcn_cli.checkpoint import load_checkpoint
+from gcn_cli.core.schedule import latest_chains
 from gcn_cli.imaging import labelled_sheet, load_image, resize, save_png
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     for line in sorted(lines, key=lambda name: Path(name).name.partition("-")[2]):
         run = Path(line)
         saved = load_checkpoint(run)
-        chain = saved.state.chains.images[0] + saved.mean
+        chain = latest_chains(saved.state)[0] + saved.mean
         fresh = [load_image(p) for p in sorted((run / "fresh").glob("sample-*.png"))]
         pictures = [resize(x, (256, 256)) for x in (saved.observed[0], chain, *fresh)]
         rows.append((run.name.partition("-")[2], pictures))

@@ -27,6 +27,7 @@ from gcn_cli.core.schedule import (
     LearningState,
     begin,
     current_model,
+    latest_chains,
     learn,
     without_stale_path,
 )
@@ -354,7 +355,7 @@ def _save(folder: Path, config: Config, plan: Plan, job: Job, state: LearningSta
 
 
 def _write_grid(folder: Path, done: int, state: LearningState, mean: Tensor) -> None:
-    images = state.matched if state.matching else state.chains.images
+    images = latest_chains(state)
     if images.ndim == 4:  # between two levels there are no chains
         grid = image_grid(list(images[:_GRID_CHAINS].cpu() + mean))
         save_png(folder / f"samples-{done:06d}.png", grid)

@@ -20,6 +20,8 @@ from gcn_cli.core.matching import (
 )
 
 PARAMS = MatchingParams(stages=8, chains=2, canvas=(24, 32), filters=6)
+COARSE = replace(PARAMS, octaves=2, detail_sizes=())
+OCTAVES = [0, 1, 0, 2, 0, 1]
 
 
 def _field(seed, n=1, channels=2, size=(24, 32)):
@@ -157,16 +159,13 @@ def test_a_stage_has_no_place_on_the_torus_and_no_memory_of_the_batch():
     torch.testing.assert_close(push(stage, images[:1], torch.float64), moved[:1])
 
 
-def test_bands_of_rows_give_what_the_whole_gives(monkeypatch):
-    stage, _ = learn_stage(PARAMS, 0, _field(1), _noise(2), 0)
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_bands_of_rows_give_what_the_whole_gives(number, monkeypatch):
+    stage, _ = learn_stage(COARSE, number, _field(1, size=(48, 64)), _noise(2), 0)
     images = _noise(3).double()
     whole = push(stage, images, torch.float64)
     monkeypatch.setattr(matching, "_BAND_VALUES", 7 * 6 * 32)  # seven rows
     torch.testing.assert_close(push(stage, images, torch.float64), whole, rtol=0, atol=1e-9)
-
-
-COARSE = replace(PARAMS, octaves=2, detail_sizes=())
-OCTAVES = [0, 1, 0, 2, 0, 1]
 
 
 def test_stages_take_turns_at_the_octaves():
@@ -202,6 +201,12 @@ def test_halving_keeps_the_mean_and_drops_what_it_cannot_show(draw_images):
     torch.testing.assert_close(inner, halve(images.roll((-1, -1), (2, 3)), wrap=True)[..., :5, :7])
     stripes = torch.tensor([1.0, -1.0]).repeat(8).expand(1, 1, 12, 16)
     assert halve(stripes, wrap=True).abs().max() < 1e-6
+
+
+def test_a_torus_that_cannot_be_halved_is_refused():
+    stage, _ = learn_stage(COARSE, 3, _field(1, size=(48, 64)), _noise(2), 0)
+    with pytest.raises(ValueError, match="cannot be halved"):
+        push(stage, _noise(3, size=(24, 30)))
 
 
 def test_a_torus_smaller_than_twice_a_filter_wraps_around():

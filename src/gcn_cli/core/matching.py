@@ -217,17 +217,33 @@ def push(potentials: Potentials, images: Tensor, dtype: torch.dtype = torch.floa
     """``I + sigma^2 B(I)`` of tori (N, C, H, W): one stage's step.
 
     Raises:
-        RuntimeError: a side that cannot be halved as often as the stage asks.
+        ValueError: a side that cannot be halved as often as the stage asks.
     """
+    if potentials.octave == 0:
+        return _push(potentials, images, dtype)
     reduced = images
     for _ in range(potentials.octave):
         reduced = halve(reduced, wrap=True)
-    if potentials.octave == 0:
-        return _push(potentials, images, dtype)
-    change = _push(potentials, reduced, dtype) - reduced
-    for _ in range(potentials.octave):
+    change = _push(potentials, reduced, dtype).sub_(reduced)
+    for _ in range(potentials.octave - 1):
         change = double(change)
-    return images + change
+    return _add_doubled(images, change)
+
+
+def _add_doubled(images: Tensor, change: Tensor) -> Tensor:
+    """``images + double(change)``, in bands of rows."""
+    n, c, height, width = change.shape
+    if images.shape[-2:] != (2 * height, 2 * width):
+        raise ValueError(f"sides of {tuple(images.shape[-2:])} cannot be halved as a stage asks")
+    band = max(1, _BAND_VALUES // (n * c * width))
+    moved = torch.empty_like(images)
+    for top in range(0, height, band):
+        bottom = min(height, top + band)
+        rows = torch.arange(top - 1, bottom + 1, device=change.device) % height
+        big = double(change.index_select(-2, rows))[..., 2:-2, :]
+        here = slice(2 * top, 2 * bottom)
+        moved[..., here, :] = images[..., here, :] + big
+    return moved
 
 
 def _push(potentials: Potentials, images: Tensor, dtype: torch.dtype) -> Tensor:

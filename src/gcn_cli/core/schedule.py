@@ -72,6 +72,11 @@ class LearningState:
         return len(self.matching) >= last.matching_stages
 
 
+def latest_chains(state: LearningState) -> Tensor:
+    """The training chains (N, C, H, W) as they stand; no images between two levels."""
+    return state.matched if state.matching else state.chains.images
+
+
 def begin() -> LearningState:
     """The state before the first update."""
     return LearningState(0, 0, 0, (), (), Moments(), ChainState(torch.zeros(0)))
