@@ -121,6 +121,17 @@ def test_views_are_not_saved_with_what_they_view(saved, path):
     assert path.stat().st_size < size * 1.05
 
 
+def test_finished_levels_are_written_once(saved, path):
+    save_checkpoint(path, saved)
+    size = path.stat().st_size
+    copies = tuple(replace(level) for level in saved.state.finished)
+    save_checkpoint(path, replace(saved, state=replace(saved.state, finished=copies)))
+    assert path.stat().st_size > 1.2 * size  # control: equal, but not the same
+    saved_again = load_checkpoint(path)
+    for a, b in zip(saved_again.state.finished, saved.state.finished, strict=True):
+        assert _same_weights(a.weights, b.weights)
+
+
 def test_fingerprint_names_the_weights(saved):
     level = saved.model.levels[-1]
     nudged = map_weights(lambda t: t + 1e-6, level.weights)

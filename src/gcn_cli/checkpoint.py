@@ -114,6 +114,12 @@ def _check_sums(path: Path) -> None:
 
 
 def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
+    # What state and model share is packed once, and so written once.
+    levels = {id(level): _pack_level(level) for level in checkpoint.model.levels}
+    state = _pack_state(checkpoint.state, levels)
+    last = checkpoint.model.levels[-1]
+    if last.matching is checkpoint.state.matching:
+        state["matching"] = levels[id(last)]["matching"]
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -121,8 +127,8 @@ def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
         "observed": _compact(checkpoint.observed),
         "mean": checkpoint.mean.cpu(),
         "complete": checkpoint.complete,
-        "model": [_pack_level(level) for level in checkpoint.model.levels],
-        "state": _pack_state(checkpoint.state),
+        "model": [levels[id(level)] for level in checkpoint.model.levels],
+        "state": state,
     }
 
 
@@ -269,7 +275,8 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
     )
 
 
-def _pack_state(state: LearningState) -> dict[str, Any]:
+def _pack_state(state: LearningState, levels: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """``levels`` holds what is packed already, by identity."""
     return {
         "level": state.level,
         "stage": state.stage,
@@ -284,7 +291,7 @@ def _pack_state(state: LearningState) -> dict[str, Any]:
         "chains": state.chains.images.cpu().contiguous(),
         "chain_step": state.chains.step,
         "path": [_pack_weights(weights) for weights in state.path],
-        "finished": [_pack_level(level) for level in state.finished],
+        "finished": [levels.get(id(level)) or _pack_level(level) for level in state.finished],
         "centre_gain": state.centre_gain.cpu(),
         "matching": _pack_matching(state.matching),
         "matched": state.matched.cpu().contiguous(),
