@@ -190,15 +190,26 @@ def halve(images: Tensor, wrap: bool) -> Tensor:
 
     Without ``wrap`` only what the kernel, 4 px wide, sees whole.
     """
+    if not wrap:
+        return _halve_inside(images)
+    n, c, height, width = images.shape
+    columns = torch.arange(-1, width + 1 + width % 2, device=images.device) % width
+    half = -(-height // 2)
+    band = max(1, _BAND_VALUES // (n * c * width))
+    parts = []
+    for top in range(0, half, band):
+        bottom = min(half, top + band)
+        rows = torch.arange(2 * top - 1, 2 * bottom + 1, device=images.device) % height
+        parts.append(_halve_inside(images.index_select(-2, rows).index_select(-1, columns)))
+    return torch.cat(parts, -2)
+
+
+def _halve_inside(images: Tensor) -> Tensor:
+    """Every second place of images blurred by 1 3 3 1 each way, without what lacks neighbours."""
     kernel = images.new_tensor([1, 3, 3, 1]).div_(8)
     channels = images.shape[1]
-    for dim, shape in ((2, (4, 1)), (3, (1, 4))):
-        if wrap:
-            n = images.shape[dim]
-            places = torch.arange(-1, n + 1 + n % 2, device=images.device) % n
-            images = images.index_select(dim, places)
+    for shape, stride in (((4, 1), (2, 1)), ((1, 4), (1, 2))):
         taps = kernel.view(1, 1, *shape).expand(channels, 1, *shape)
-        stride = (2, 1) if dim == 2 else (1, 2)
         images = F.conv2d(images, taps, stride=stride, groups=channels)
     return images
 
