@@ -16,9 +16,9 @@ The potentials come from maximum likelihood. At phi = 0 the likelihood of filter
 for small sigma solves ``(p_syn sigma^2 phi')' = p_syn - p_obs``, so ``sigma^2 phi'(s)`` carries the
 responses of the chains to those of the observed images: by quantiles, ``F_obs^-1(F_syn(s)) - s``.
 Many filters overlap in a pixel; their common step is divided by the largest gain of decoder after
-encoder. Matching many random projections of patches at every scale is what Heeger & Bergen (1995)
-did with a fixed bank, and Elnekave & Weiss (2022) for one picture at a time; here the stages are
-learned once, from many chains at once, and any fresh chain is driven through them.
+encoder. Heeger & Bergen (1995) matched the responses of a fixed bank at every scale, Elnekave &
+Weiss (2022) match random projections of patches, both picture by picture with the exemplar at hand;
+here the stages are learned once, from many chains, and any fresh chain is driven through them.
 """
 
 from __future__ import annotations
