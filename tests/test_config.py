@@ -81,6 +81,7 @@ def test_the_papers_settings(name):
         ("guard.patence=5", "patience"),
         ("output.grid_evry=5", "grid_every"),
         ("images.max_sid=5", "max_side"),
+        ("levels.0.matching.octave=1", "octaves"),
         ("levels.0.learning.optimiser.cpa=5", None),
     ],
 )

@@ -434,6 +434,7 @@ def _known(where: list[str]) -> list[str]:
         "learning": LearningConfig,
         "optimiser": AdamConfig,
         "sampling": SamplingConfig,
+        "matching": MatchingConfig,
         "images": ImagesConfig,
         "guard": GuardConfig,
         "output": OutputConfig,
