@@ -133,25 +133,26 @@ class SamplingConfig(_Strict):
 class MatchingConfig(_Strict):
     """A level's matching path; see `gcn_cli.core.matching`.
 
-    ``count`` fresh samples stand for the level's law; even stages draw random filters of ``sizes``
-    px, odd ones high-pass filters of ``detail_sizes`` px; every third one acts at one of
-    ``octaves`` coarser octaves, as far as the image has them. The path begins with white noise of
-    ``start_noise`` times sigma.
+    ``count`` fresh samples stand for the level's law. Stages take turns: random filters of
+    ``sizes`` px; pursued ones of ``pursuit_sizes`` px, by which samples and image differ most;
+    high-pass ones of ``detail_sizes`` px; random ones at one of ``octaves`` coarser octaves, as far
+    as the image has them. The path begins with white noise of ``start_noise`` times sigma.
     """
 
     stages: int = Field(ge=1, le=1000)
     count: int = Field(ge=1, le=4096)
     filters: int = Field(default=64, ge=1, le=4096)
     sizes: tuple[int, ...] = Field(default=(7, 5), min_length=1)
+    pursuit_sizes: tuple[int, ...] = (9, 5)
     detail_sizes: tuple[int, ...] = (5, 3)
     octaves: int = Field(default=0, ge=0, le=6)
     relaxation: float = Field(default=0.8, gt=0, lt=2)
     start_noise: float = Field(default=0.0, ge=0)
 
-    @field_validator("sizes", "detail_sizes")
+    @field_validator("sizes", "pursuit_sizes", "detail_sizes")
     @classmethod
     def _odd(cls, sizes: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        least = 1 if info.field_name == "sizes" else 3
+        least = 3 if info.field_name == "detail_sizes" else 1
         if any(size % 2 == 0 or not least <= size <= 31 for size in sizes):
             raise ValueError(f"sizes are odd and lie between {least} and 31 px")
         return sizes

@@ -190,6 +190,7 @@ def _matching(
         canvas=(whole[0] // level.reduce, whole[1] // level.reduce),
         filters=settings.filters,
         sizes=settings.sizes,
+        pursuit_sizes=settings.pursuit_sizes,
         detail_sizes=settings.detail_sizes,
         octaves=_octaves(level, subject),
         relaxation=settings.relaxation,

@@ -9,18 +9,17 @@ import torch
 import torch.nn.functional as F
 
 from gcn_cli.core import matching
+from gcn_cli.core.filters import white_filters
 from gcn_cli.core.matching import (
     MatchingParams,
     Potentials,
-    draw_filters,
     halve,
-    largest_gain,
     learn_stage,
     push,
 )
 
 PARAMS = MatchingParams(stages=8, chains=2, canvas=(24, 32), filters=6)
-COARSE = replace(PARAMS, octaves=2, detail_sizes=())
+COARSE = replace(PARAMS, octaves=2, detail_sizes=(), pursuit_sizes=())
 OCTAVES = [0, 1, 0, 2, 0, 1]
 
 
@@ -75,40 +74,24 @@ def test_one_filter_of_one_pixel_carries_the_whole_law():
     assert (got - want).abs().mean() < 0.05 * (was - want).abs().mean()
 
 
-@pytest.mark.parametrize("stage", range(4))
-def test_filters_have_unit_norm_and_belong_to_their_seed_and_stage(stage):
-    filters, octave = draw_filters(PARAMS, stage, 3, seed=5)
-    assert octave == 0
-    assert filters.shape == (6, 3, (7, 5, 5, 3)[stage], (7, 5, 5, 3)[stage])
-    torch.testing.assert_close(filters.flatten(1).norm(dim=1), torch.ones(6), rtol=0, atol=5e-3)
-    assert torch.equal(filters, draw_filters(PARAMS, stage, 3, seed=5)[0])
-    assert torch.equal(filters, filters.bfloat16().float())
-    for other, _ in (draw_filters(PARAMS, stage + 4, 3, 5), draw_filters(PARAMS, stage, 3, 6)):
-        assert not torch.equal(filters, other)
-
-
-def test_detail_filters_are_blind_to_flat_areas_and_ramps():
-    plain, fine = (draw_filters(PARAMS, stage, 1, 0)[0] for stage in (0, 1))
-    ramp = torch.arange(9.0).view(1, 1, 1, 9).expand(1, 1, 9, 9)
-    assert F.conv2d(ramp, fine).abs().max() < 0.05  # what bfloat16 leaves
-    assert F.conv2d(ramp, plain).abs().max() > 1
-
-
-def test_the_largest_gain_bounds_decoder_after_encoder(draw_images):
-    filters, _ = draw_filters(PARAMS, 0, 2, 0)
-    bound = float(largest_gain(filters))
-    image = draw_images(1, 2, 24, 24, dtype=torch.float32)
-    for _ in range(200):  # power iteration
-        x = image.detach().requires_grad_(True)
-        (image,) = torch.autograd.grad(0.5 * _wrapped(x, filters).square().sum(), x)
-        gain = float(image.norm() / x.detach().norm())
-        image = image / image.norm()
-    assert gain == pytest.approx(bound, rel=0.02)
+@pytest.mark.parametrize("stage", range(3))
+def test_a_stage_belongs_to_its_seed_and_number(stage):
+    data = _field(1), _noise(2)
+    first, _ = learn_stage(PARAMS, stage, *data, seed=5)
+    again, _ = learn_stage(PARAMS, stage, *data, seed=5)
+    assert all(torch.equal(a, b) for a, b in zip(first.tensors, again.tensors, strict=True))
+    assert torch.equal(first.filters, first.filters.bfloat16().float())
+    norms = first.filters.flatten(1).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones(6), rtol=0, atol=5e-3)
+    for number, seed in ((stage + 6, 5), (stage, 6)):
+        other, _ = learn_stage(PARAMS, number, *data, seed=seed)
+        assert first.filters.shape == other.filters.shape
+        assert not torch.equal(first.filters, other.filters)
 
 
 def _mismatch(images, observed):
     """Between quantiles of responses to filters that no stage has used."""
-    filters, _ = draw_filters(MatchingParams(1, 1, (8, 8), filters=32), 0, 2, seed=99)
+    filters = white_filters(32, 2, 7, torch.Generator().manual_seed(99))
     at = torch.linspace(0.02, 0.98, 33)
     seen, made = (
         F.conv2d(x, filters).transpose(0, 1).flatten(1).quantile(at, dim=1)
@@ -168,14 +151,47 @@ def test_bands_of_rows_give_what_the_whole_gives(number, monkeypatch):
     torch.testing.assert_close(push(stage, images, torch.float64), whole, rtol=0, atol=1e-9)
 
 
-def test_stages_take_turns_at_the_octaves():
-    assert [draw_filters(COARSE, stage, 2, 0)[1] for stage in range(6)] == OCTAVES
-    kinds = replace(PARAMS, octaves=1)
-    told = [draw_filters(kinds, stage, 2, 0) for stage in range(6)]
-    assert [(w.shape[-1], octave) for w, octave in told] == [
-        *[(7, 0), (5, 0), (7, 1)],
-        *[(5, 0), (3, 0), (5, 1)],
+def test_stages_take_turns():
+    assert [COARSE.turn(stage).octave for stage in range(6)] == OCTAVES
+    assert [COARSE.turn(stage).side for stage in range(6)] == [7, 7, 5, 7, 7, 5]
+    assert [tuple(PARAMS.turn(stage)) for stage in range(6)] == [
+        *[("white", 7, 0), ("pursued", 9, 0), ("detail", 5, 0)],
+        *[("white", 5, 0), ("pursued", 5, 0), ("detail", 3, 0)],
     ]
+    told = [replace(PARAMS, octaves=1).turn(stage) for stage in (0, 1, 2, 3, 4, 7)]
+    assert [kind for kind, _, _ in told] == [
+        *["white", "pursued", "detail", "coarse", "white", "coarse"]
+    ]
+    assert [octave for _, _, octave in told] == [0, 0, 0, 1, 0, 1]
+
+
+def test_pursued_stages_mend_a_weak_octave_that_random_ones_do_not_see():
+    """The finest octave is ten times too strong, at a hundredth of the coarse one's power."""
+    smooth, wrong = _noise(1, 1, 1, (64, 64)), _noise(2, 4, 1, (64, 64))
+    for _ in range(3):
+        smooth, wrong = (
+            F.avg_pool2d(F.pad(x, (1,) * 4, "circular"), 3, 1) for x in (smooth, wrong)
+        )
+    fine = _fine(smooth)
+    wrong = wrong + 9 * _fine(wrong)
+    left = {}
+    for kind in ("pursued", "random"):
+        sizes = (5,) if kind == "pursued" else ()
+        params = MatchingParams(12, 4, (64, 64), 32, detail_sizes=(), pursuit_sizes=sizes)
+        chains = wrong
+        for number in range(12):
+            chains = push(learn_stage(params, number, smooth, chains, 0)[0], chains)
+        left[kind] = float(_fine(chains).std() / fine.std())
+    assert float(_fine(wrong).std() / fine.std()) > 5
+    assert left["pursued"] < 2
+    assert left["random"] > 2 * left["pursued"]
+
+
+def _fine(images):
+    """What of tori is above 0.3 cycles per px."""
+    waves = torch.fft.fft2(images)
+    y, x = (torch.fft.fftfreq(n) for n in images.shape[-2:])
+    return torch.fft.ifft2(waves * ((y[:, None] ** 2 + x**2).sqrt() > 0.3)).real
 
 
 @pytest.mark.parametrize("number", [1, 3])

@@ -16,27 +16,36 @@ The potentials come from maximum likelihood. At phi = 0 the likelihood of filter
 for small sigma solves ``(p_syn sigma^2 phi')' = p_syn - p_obs``, so ``sigma^2 phi'(s)`` carries the
 responses of the chains to those of the observed images: by quantiles, ``F_obs^-1(F_syn(s)) - s``.
 Many filters overlap in a pixel; their common step is divided by the largest gain of decoder after
-encoder. Heeger & Bergen (1995) matched the responses of a fixed bank at every scale, Elnekave &
-Weiss (2022) match random projections of patches, both picture by picture with the exemplar at hand;
-here the stages are learned once, from many chains, and any fresh chain is driven through them.
+encoder. Some stages have filters that are pursued rather than random (`gcn_cli.core.filters`).
+Heeger & Bergen (1995) matched the responses of a fixed bank at every scale, Elnekave & Weiss (2022)
+match random projections of patches, both picture by picture with the exemplar at hand; here the
+stages are learned once, from many chains, and any fresh chain is driven through them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gcn_cli.core.filters import (
+    detail_filters,
+    largest_gain,
+    pursued_filters,
+    white_filters,
+)
 from gcn_cli.core.noise import NoiseSource, generator
 
 _QUANTILES = 64
 _KNOTS = 256  # of a potential: breaks in its slope, evenly spaced between the outer quantiles
 _PATCHES = 16384  # drawn from the chains and from the observed images, for the quantiles
+_PURSUIT_PATCHES = 32768  # likewise, for the covariances of patches
 _BAND_VALUES = 2**22  # responses held at once
-_FREQUENCIES = 24  # a side, at which the gain of decoder after encoder is looked at
+
+Kind = Literal["white", "pursued", "detail", "coarse"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +53,10 @@ class MatchingParams:
     """A level's matching path.
 
     ``chains`` fresh samples of ``canvas`` (H, W) px stand for the level's law. Stages take turns:
-    white random filters of ``sizes`` px; high-pass filters of ``detail_sizes`` px, which do not let
-    the coarse octaves drown the finest; and, for 1 to ``octaves`` octaves, white filters over the
-    reduced image, since a finer level disturbs the coarse structure that it is given.
+    white random filters of ``sizes`` px; pursued filters of ``pursuit_sizes`` px, whose responses
+    differ most; high-pass filters of ``detail_sizes`` px, which do not let the coarse octaves drown
+    the finest; and, for 1 to ``octaves`` octaves, white filters over the reduced image, since a
+    finer level disturbs the coarse structure that it is given.
     """
 
     stages: int
@@ -54,12 +64,38 @@ class MatchingParams:
     canvas: tuple[int, int]
     filters: int = 64
     sizes: tuple[int, ...] = (7, 5)
+    pursuit_sizes: tuple[int, ...] = (9, 5)
     detail_sizes: tuple[int, ...] = (5, 3)
     octaves: int = 0
     relaxation: float = 0.8
     start_noise: float = 0.0
     """Grey levels of white noise with which the path begins: spots that the level left flat,
     because no unit fires there, have structure to be matched again."""
+
+    def turn(self, stage: int) -> Turn:
+        """What stage number ``stage``, counted from 0, draws."""
+        kinds: list[Kind] = ["white"]
+        if self.pursuit_sizes:
+            kinds.append("pursued")
+        if self.detail_sizes:
+            kinds.append("detail")
+        if self.octaves:
+            kinds.append("coarse")
+        time, kind = stage // len(kinds), kinds[stage % len(kinds)]
+        octave = 0
+        if kind == "coarse":
+            octave = 1 + time % self.octaves
+            time //= self.octaves
+        sizes = {"pursued": self.pursuit_sizes, "detail": self.detail_sizes}.get(kind, self.sizes)
+        return Turn(kind, sizes[time % len(sizes)], octave)
+
+
+class Turn(NamedTuple):
+    """The filters of one stage: what kind, how many px a side, and how often halved the image."""
+
+    kind: Kind
+    side: int
+    octave: int
 
 
 class Potentials(NamedTuple):
@@ -130,10 +166,10 @@ def learn_stage(
     Returns:
         Potentials, and the mean distance of quantiles, a scalar tensor in grey levels.
     """
-    filters, octave = draw_filters(params, stage, chains.shape[1], seed)
-    filters = filters.to(chains.device)
-    for _ in range(octave):
+    turn = params.turn(stage)
+    for _ in range(turn.octave):
         observed, chains = halve(observed, wrap=False), halve(chains, wrap=True)
+    filters = _bank(params, stage, observed, chains, seed).to(chains.device)
     seen = _quantiles(_responses(observed, filters, seed, ("observed", stage), wrap=False))
     made = _quantiles(_responses(chains, filters, seed, ("chains", stage), wrap=True))
     low, high = made[:, 0], made[:, -1]
@@ -143,46 +179,27 @@ def learn_stage(
     shift = _carried(knots, made, seen - made) * (params.relaxation / largest_gain(filters))
     shift = shift.half().float()  # what a file holds
     return (
-        Potentials(filters, low, (_KNOTS - 1) / span, shift, octave),
+        Potentials(filters, low, (_KNOTS - 1) / span, shift, turn.octave),
         (seen - made).abs().mean(),
     )
 
 
-def draw_filters(
-    params: MatchingParams, stage: int, channels: int, seed: int
-) -> tuple[Tensor, int]:
-    """Random filters (K, C, p, p) of unit norm for one stage, and the octave they act at."""
+def _bank(
+    params: MatchingParams, stage: int, observed: Tensor, chains: Tensor, seed: int
+) -> Tensor:
+    """The filters (K, C, p, p) of one stage, of unit norm."""
+    kind, side, _ = params.turn(stage)
     rng = generator(seed, "filters", stage)
-    kinds = ["plain", *["detail"] * bool(params.detail_sizes), *["coarse"] * bool(params.octaves)]
-    turn, kind = stage // len(kinds), kinds[stage % len(kinds)]
-    fine = kind == "detail"
-    octave = 1 + turn % params.octaves if kind == "coarse" else 0
-    sizes = params.detail_sizes if fine else params.sizes
-    side = sizes[(turn // params.octaves if octave else turn) % len(sizes)]
-    inner = side - 2 if fine else side
-    w = torch.randn(params.filters, channels, inner, inner, generator=rng)
-    if fine:
-        w = _high_pass(w)
-    unit: Tensor = w / w.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    return unit.to(torch.bfloat16).float(), octave
-
-
-def _high_pass(w: Tensor) -> Tensor:
-    """Filters (K, C, p, p) minus their binomial blur, (K, C, p + 2, p + 2)."""
-    row = torch.tensor([0.25, 0.5, 0.25])
-    kernel = -row[:, None] * row
-    kernel[1, 1] += 1
-    wide = F.pad(w, (2, 2, 2, 2)).flatten(0, 1)[:, None]
-    fine: Tensor = F.conv2d(wide, kernel[None, None])
-    return fine.view(*w.shape[:2], w.shape[2] + 2, w.shape[3] + 2)
-
-
-def largest_gain(filters: Tensor) -> Tensor:
-    """Largest eigenvalue of decoder after encoder, over frequencies; a scalar."""
-    waves = torch.fft.rfft2(filters.cpu().double(), s=(_FREQUENCIES, _FREQUENCIES))
-    by_wave = waves.permute(2, 3, 1, 0).flatten(0, 1)  # (frequencies, C, K)
-    gains: Tensor = torch.linalg.eigvalsh(by_wave @ by_wave.mH)
-    return gains[:, -1].max().to(filters)
+    if kind == "pursued":
+        seen = _patches(
+            observed, side, _PURSUIT_PATCHES, generator(seed, "pursuit", 2 * stage), wrap=False
+        )
+        made = _patches(
+            chains, side, _PURSUIT_PATCHES, generator(seed, "pursuit", 2 * stage + 1), wrap=True
+        )
+        return pursued_filters(params.filters, seen, made, side, rng)
+    draw = detail_filters if kind == "detail" else white_filters
+    return draw(params.filters, chains.shape[1], side, rng)
 
 
 def halve(images: Tensor, wrap: bool) -> Tensor:
@@ -294,18 +311,22 @@ def _responses(
     images: Tensor, filters: Tensor, seed: int, key: tuple[str, int], wrap: bool
 ) -> Tensor:
     """Responses (K, P) of the filters at random places of images (N, C, H, W)."""
+    patches = _patches(images, filters.shape[-1], _PATCHES, generator(seed, *key), wrap)
+    return filters.flatten(1) @ patches.T
+
+
+def _patches(images: Tensor, side: int, count: int, rng: torch.Generator, wrap: bool) -> Tensor:
+    """``count`` random patches (P, C * side^2) of images (N, C, H, W), tori with ``wrap``."""
     n, _, height, width = images.shape
-    side = filters.shape[-1]
     edge = 0 if wrap else side - 1
-    rng = generator(seed, *key)
     total = n * (height - edge) * (width - edge)
-    pick = torch.randint(total, (_PATCHES,), generator=rng).to(images.device)
+    pick = torch.randint(total, (count,), generator=rng).to(images.device)
     x, rest = pick % (width - edge), pick // (width - edge)
     y, which = rest % (height - edge), rest // (height - edge)
     offset = torch.arange(side, device=images.device)
     y, x = (y[:, None] + offset) % height, (x[:, None] + offset) % width
-    patches = images[which[:, None, None], :, y[:, :, None], x[:, None, :]]  # (P, p, p, C)
-    return filters.permute(0, 2, 3, 1).flatten(1) @ patches.flatten(1).T
+    cut = images[which[:, None, None], :, y[:, :, None], x[:, None, :]]  # (P, p, p, C)
+    return cut.permute(0, 3, 1, 2).flatten(1)
 
 
 def _quantiles(values: Tensor) -> Tensor:
