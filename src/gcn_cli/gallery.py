@@ -56,7 +56,7 @@ def draw(
         part = Request(request.width, request.height, seeds, request.tile, request.temperature)
         images = _run(saved, part, machine, progress, watch)
         watch = None
-        if not torch.isfinite(images).all():
+        if not all(bool(torch.isfinite(end)) for end in images.aminmax()):  # NaN comes through
             raise DivergenceError(
                 "the chain ran away to infinity; this model is not stable at this temperature"
             )
@@ -82,7 +82,7 @@ def _run(
         progress.close()
     if last is None:
         raise GcnError("this model takes no sampling steps")
-    return cut(last.images, request).cpu()
+    return cut(last.chains.add_(last.mean), request).cpu()  # in place: a large picture is held once
 
 
 def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> dict[str, str]:
@@ -129,7 +129,7 @@ class Gallery:
         if len(self._small) < _GRID_MOST:
             factor = min(1.0, _GRID_SIDE / max(image.shape[-2:]))
             h, w = (max(1, round(n * factor)) for n in image.shape[-2:])
-            self._small.append(resize(image.clamp(0, 255), (h, w)))
+            self._small.append(resize(image, (h, w)).clamp(0, 255))
 
     def add_grid(self, folder: Path) -> None:
         """Write all pictures on one sheet, where there are several."""

@@ -30,6 +30,8 @@ IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
+_BAND = 256  # rows converted at once: a large picture is not held twice
+
 # What Pillow's decoders are known to raise on damaged files.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, struct.error)
 
@@ -170,9 +172,15 @@ def to_uint8(x: Tensor) -> Tensor:
     Raises:
         ImageError: a value is NaN or infinite, which no grey level stands for.
     """
-    if not torch.isfinite(x).all():
+    if x.numel() and not all(bool(torch.isfinite(end)) for end in x.aminmax()):
         raise ImageError("the picture holds values that are not finite numbers")
-    return x.detach().round().clamp(0, 255).to(torch.uint8)
+    if x.ndim < 2:
+        return x.detach().round().clamp(0, 255).to(torch.uint8)
+    levels = torch.empty(x.shape, dtype=torch.uint8, device=x.device)
+    for top in range(0, x.shape[-2], _BAND):
+        band = x.detach()[..., top : top + _BAND, :]
+        levels[..., top : top + _BAND, :] = band.round().clamp_(0, 255)
+    return levels
 
 
 def png_bytes(image: Tensor, metadata: Mapping[str, str] | None = None) -> bytes:

@@ -16,6 +16,7 @@ from gcn_cli.core.matching import (
     halve,
     learn_stage,
     push,
+    push_,
 )
 
 PARAMS = MatchingParams(stages=8, chains=2, canvas=(24, 32), filters=6)
@@ -140,6 +141,18 @@ def test_a_stage_has_no_place_on_the_torus_and_no_memory_of_the_batch():
     shifted = push(stage, images.roll((5, 11), (-2, -1)), torch.float64)
     torch.testing.assert_close(shifted, moved.roll((5, 11), (-2, -1)), rtol=0, atol=1e-9)
     torch.testing.assert_close(push(stage, images[:1], torch.float64), moved[:1])
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_only_a_step_in_place_touches_what_it_is_given(number):
+    stage, _ = learn_stage(COARSE, number, _field(1, size=(48, 64)), _noise(2), 0)
+    images = _noise(3)
+    kept = images.clone()
+    moved = push(stage, images)
+    assert torch.equal(images, kept)
+    assert push_(stage, images) is images
+    assert torch.equal(images, moved)
+    assert not torch.equal(images, kept)
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])

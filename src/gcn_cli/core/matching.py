@@ -148,7 +148,7 @@ def begin_path(images: Tensor, start_noise: float, noise: NoiseSource) -> Tensor
     if not start_noise:
         return images
     z = torch.empty_like(images, memory_format=torch.contiguous_format)
-    return images + start_noise * noise.normal_(z, "matching", 0)
+    return noise.normal_(z, "matching", 0).mul_(start_noise).add_(images)
 
 
 def learn_stage(
@@ -212,7 +212,7 @@ def halve(images: Tensor, wrap: bool) -> Tensor:
     n, c, height, width = images.shape
     columns = torch.arange(-1, width + 1 + width % 2, device=images.device) % width
     half = -(-height // 2)
-    band = max(1, _BAND_VALUES // (n * c * width))
+    band = max(1, _BAND_VALUES // (8 * n * c * width))  # blurring holds several copies
     parts = []
     for top in range(0, half, band):
         bottom = min(half, top + band)
@@ -247,53 +247,62 @@ def push(potentials: Potentials, images: Tensor, dtype: torch.dtype = torch.floa
     Raises:
         ValueError: a side that cannot be halved as often as the stage asks.
     """
+    return push_(potentials, images.clone(), dtype)
+
+
+@torch.no_grad()
+def push_(potentials: Potentials, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """`push`, moving the images in place."""
     if potentials.octave == 0:
         return _push(potentials, images, dtype)
+    if any(side % 2**potentials.octave for side in images.shape[-2:]):
+        raise ValueError(f"sides of {tuple(images.shape[-2:])} cannot be halved as a stage asks")
     reduced = images
     for _ in range(potentials.octave):
         reduced = halve(reduced, wrap=True)
-    change = _push(potentials, reduced, dtype).sub_(reduced)
+    change = _push(potentials, reduced.clone(), dtype).sub_(reduced)
     for _ in range(potentials.octave - 1):
         change = double(change)
     return _add_doubled(images, change)
 
 
 def _add_doubled(images: Tensor, change: Tensor) -> Tensor:
-    """``images + double(change)``, in bands of rows."""
+    """``images + double(change)`` in place, in bands of rows."""
     n, c, height, width = change.shape
-    if images.shape[-2:] != (2 * height, 2 * width):
-        raise ValueError(f"sides of {tuple(images.shape[-2:])} cannot be halved as a stage asks")
-    band = max(1, _BAND_VALUES // (n * c * width))
-    moved = torch.empty_like(images)
+    band = max(1, _BAND_VALUES // (16 * n * c * width))  # enlarging holds several copies
     for top in range(0, height, band):
         bottom = min(height, top + band)
         rows = torch.arange(top - 1, bottom + 1, device=change.device) % height
         big = double(change.index_select(-2, rows))[..., 2:-2, :]
-        here = slice(2 * top, 2 * bottom)
-        moved[..., here, :] = images[..., here, :] + big
-    return moved
+        images[..., 2 * top : 2 * bottom, :] += big
+    return images
 
 
 def _push(potentials: Potentials, images: Tensor, dtype: torch.dtype) -> Tensor:
-    """`push` at the stage's own octave.
+    """`push_` at the stage's own octave.
 
     Goes over the canvas in bands of rows, so that no more than a few million responses are held.
+    What later bands still need of moved rows is kept aside.
     """
     n, _, height, width = images.shape
     filters = potentials.filters.to(dtype)
-    k, reach = filters.shape[0], filters.shape[-1] // 2
+    k, margin = filters.shape[0], 2 * (filters.shape[-1] // 2)
     back = filters.flip(2, 3).transpose(0, 1).contiguous()
-    columns = torch.arange(-2 * reach, width + 2 * reach, device=images.device) % width
+    columns = torch.arange(-margin, width + margin, device=images.device) % width
     band = max(1, _BAND_VALUES // (n * k * width))
-    moved = torch.empty_like(images)
+    beyond = torch.arange(margin, device=images.device)
+    above = images.index_select(-2, (beyond - margin) % height)
+    first = images.index_select(-2, beyond % height)  # seen again below the last row
     for top in range(0, height, band):
         bottom = min(height, top + band)
-        rows = torch.arange(top - 2 * reach, bottom + 2 * reach, device=images.device) % height
-        block = images.index_select(-2, rows).index_select(-1, columns).to(dtype)
+        below = images[..., bottom : bottom + margin, :]
+        wrapped = first[..., : margin - below.shape[-2], :]
+        rows = torch.cat([above, images[..., top:bottom, :], below, wrapped], -2)
+        above = rows[..., bottom - top : bottom - top + margin, :].clone()
+        block = rows.index_select(-1, columns).to(dtype)
         shifts = _look_up(potentials, F.conv2d(block, filters)).to(dtype)
-        here = images[..., top:bottom, :] + F.conv2d(shifts, back)
-        moved[..., top:bottom, :] = here
-    return moved
+        images[..., top:bottom, :] += F.conv2d(shifts, back)
+    return images
 
 
 def _look_up(potentials: Potentials, responses: Tensor) -> Tensor:

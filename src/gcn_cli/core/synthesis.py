@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
-from gcn_cli.core.matching import begin_path, push
+from gcn_cli.core.matching import begin_path, push, push_
 from gcn_cli.core.model import LevelModel, Model, SamplerParams
 from gcn_cli.core.network import Weights
 from gcn_cli.core.noise import BAND, NoiseSource, derive_seed
@@ -104,7 +104,7 @@ def windowed_level(
     """`run_level` for canvases too large for their feature maps; moves the chains in place."""
     for weights, steps, hot in level.segments():
         net, device = level.net.head(len(weights)), state.images.device
-        side = window * net.total_stride
+        side = max(1, window // 2) * net.total_stride
         field = WindowedField(net, _on(weights, device), level.boundary, dtype, device, side)
         params = level.langevin if hot else level.langevin.cooled(0.0)
         for done in range(steps):
@@ -129,8 +129,8 @@ def synthesize(
     Chain k of a seed is the same whatever other chains run beside it. The canvas is a torus where
     the model was learned on one. ``start`` (N, C, h, w), centred grey levels at the coarsest
     level, replaces the start from the reference. Levels higher and wider than ``window`` units of
-    their top layer are computed window by window, which bounds the memory and changes nothing but
-    rounding.
+    their top layer are computed in windows of half that side, which bounds the memory and changes
+    nothing but rounding.
 
     Raises:
         ValueError: a size that is no multiple of ``model.multiple`` on a torus, or too small.
@@ -175,7 +175,7 @@ def _course(
             begun = fresh_chains(level, shape, noise, None, device, coarse).images
         state = ChainState(begun.contiguous())
         windowed = windowed_level(level, state, noise, coarse, dtype, window)
-        return _matched(level, windowed, noise, dtype)
+        return _matched(level, windowed, noise, dtype, in_place=True)
     centre = None if coarse is None else coarse.rows(0, shape[-2])
     if begun is None:
         begun = fresh_chains(level, shape, noise, centre, device).images
@@ -184,9 +184,13 @@ def _course(
 
 
 def _matched(
-    level: LevelModel, course: Iterator[ChainState], noise: NoiseSource, dtype: torch.dtype
+    level: LevelModel,
+    course: Iterator[ChainState],
+    noise: NoiseSource,
+    dtype: torch.dtype,
+    in_place: bool = False,
 ) -> Iterator[ChainState]:
-    """A level's course, and its matching path after it."""
+    """A level's course, and its matching path after it, which may move the images in place."""
     state: ChainState | None = None
     for state in course:
         yield state
@@ -197,7 +201,8 @@ def _matched(
         state = ChainState(begun, state.step)
     for number, stage in enumerate(level.matching, 1):
         here = stage.to(state.images.device)
-        state = ChainState(push(here, state.images, dtype), state.step + 1)
+        move = push_ if in_place else push
+        state = ChainState(move(here, state.images, dtype), state.step + 1)
         if number % _CHUNK == 0 or number == len(level.matching):
             yield state
 
