@@ -174,6 +174,15 @@ def test_a_matching_path_is_learned_anew_when_a_run_is_extended(run, small_level
         assert all(torch.equal(a, b) for a, b in zip(before.tensors, after.tensors, strict=True))
 
 
+def test_matching_of_chains_that_ran_away_says_so(run, small_level, machine):
+    job = run(small_level(learning={"updates": 2, "chains": "restart"}, matching=MATCHING))
+    level = Level(job.plan, 0, job.observed, job.mean, (), machine)
+    chains = torch.randn(2, *job.observed.shape[1:], generator=torch.Generator().manual_seed(0))
+    assert level.match(0, chains)[2].mismatch > 0
+    with pytest.raises(DivergenceError, match="level 1 ran away to infinity before matching"):
+        level.match(0, torch.full_like(chains, torch.nan))
+
+
 def test_a_finer_level_is_centred_at_matched_samples(run, small_level, machine):
     learning = {"updates": 2, "chains": "restart"}
     tiny = [{"filters": 4, "size": 3}]

@@ -6,6 +6,7 @@ measured of the chains.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ from gcn_cli.core.network import Boundary, ConvNet, Weights, initial_weights, ma
 from gcn_cli.core.noise import NoiseSource, derive_seed, generator
 from gcn_cli.core.pyramid import enlarge_torus, local_contrast, shrink
 from gcn_cli.core.synthesis import final_images, fresh_chains, synthesize
+from gcn_cli.errors import DivergenceError
 
 GLIMPSE = 2
 """Side of the observed window that an update sees, in canvases."""
@@ -315,9 +317,18 @@ class Level:
         return begin_path(final_images(course), params.start_noise, noise)
 
     def match(self, stage: int, chains: Tensor) -> tuple[Potentials, Tensor, MatchInfo]:
-        """One stage of the matching path: its potentials, the chains after it, what it saw."""
+        """One stage of the matching path: its potentials, the chains after it, what it saw.
+
+        Raises:
+            DivergenceError: chains that are not finite.
+        """
         params = self.plan.matching
         assert params is not None
+        if not math.isfinite(float(chains.sum())):
+            raise DivergenceError(
+                f"fresh samples of level {self.index + 1} ran away to infinity before matching; "
+                "train at a lower rate"
+            )
         seed = derive_seed(self.seed, "matching", "path")
         potentials, mismatch = learn_stage(params, stage, self.observed, chains, seed)
         chains = push(potentials, chains, self.machine.dtype)
