@@ -278,6 +278,20 @@ def test_contrast_as_the_unit(small_config, small_level):
         assert plan.sampler.start_noise == pytest.approx(0.5 * factor)
 
 
+@pytest.mark.parametrize(
+    ("side", "sizes"),
+    [(24, ((7, 5), (9, 5), (5, 3))), (8, ((7, 5), (5,), (5, 3))), (6, ((5,), (5,), (5, 3)))],
+)
+def test_matching_filters_larger_than_the_image_are_left_out(
+    small_config, small_level, side, sizes
+):
+    layers = [{"filters": 4, "size": 3}]
+    config = small_config(small_level(layers=layers, matching={"stages": 1, "count": 1}))
+    (plan,) = build_plan(config, Subject(1, side, side, 40.0)).levels
+    params = plan.matching
+    assert (params.sizes, params.pursuit_sizes, params.detail_sizes) == sizes
+
+
 @pytest.mark.parametrize("unit", ["grey", "contrast"])
 def test_a_flat_image_is_refused(unit, small_config):
     flat = torch.full((1, 3, 32, 32), 99.0)

@@ -189,13 +189,19 @@ def _matching(
         chains=settings.count,
         canvas=(whole[0] // level.reduce, whole[1] // level.reduce),
         filters=settings.filters,
-        sizes=settings.sizes,
-        pursuit_sizes=settings.pursuit_sizes,
-        detail_sizes=settings.detail_sizes,
+        sizes=_fitting(settings.sizes, level, subject) or (1,),
+        pursuit_sizes=_fitting(settings.pursuit_sizes, level, subject),
+        detail_sizes=_fitting(settings.detail_sizes, level, subject),
         octaves=_octaves(level, subject),
         relaxation=settings.relaxation,
         start_noise=settings.start_noise * sigma,
     )
+
+
+def _fitting(sizes: tuple[int, ...], level: LevelConfig, subject: Subject) -> tuple[int, ...]:
+    """Filter sizes that the level's image holds; larger ones have no place to look at."""
+    side = int(min(subject.height, subject.width) / level.reduce)
+    return tuple(size for size in sizes if size <= side)
 
 
 def _stages(config: Config, level: LevelConfig, sigma: float) -> tuple[StagePlan, ...]:
