@@ -2,9 +2,11 @@
 
     python benchmarks/quality.py --images textures --preset texture --seeds 0,1 --out quality
 
-For every exemplar and training seed one model is learned and two fresh samples are drawn at
---size. Writes DIR/quality.json and DIR/sheet.png (exemplar, training chains, fresh samples), and
-prints a table. The metrics are the project's own (`gcn evaluate`).
+For every exemplar and training seed one model is learned and --n fresh samples are drawn at
+--size. Each is kept in a run folder DIR/SEED-EXEMPLAR (checkpoint, samples, figures), and one that
+is there already is not learned again: a killed benchmark goes on, and several may share the work
+before a last call puts the table together. That writes DIR/quality.json and DIR/sheet.png
+(exemplar, training chain, fresh samples). The metrics are the project's own (`gcn evaluate`).
 """
 
 from __future__ import annotations
@@ -18,41 +20,75 @@ from typing import Any
 
 import torch
 
+from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.config import Config, resolve
 from gcn_cli.core.level import Machine
 from gcn_cli.core.schedule import begin, current_model, latest_chains, learn
 from gcn_cli.experiment import Job, load_jobs, plan_job
-from gcn_cli.imaging import atomic_write_text, labelled_sheet, resize, save_png
+from gcn_cli.imaging import atomic_write_text, labelled_sheet, load_image, resize, save_png
 from gcn_cli.machine import choose_machine, describe
 from gcn_cli.metrics import evaluate_texture
 from gcn_cli.sampling import Request, cut, parse_seeds, parse_size, sample
 
 
-def run_one(
-    config: Config, job: Job, machine: Machine, size: tuple[int, int]
-) -> tuple[dict[str, Any], list[torch.Tensor]]:
-    """Train and sample one exemplar; the figures and [exemplar, chain, fresh, fresh]."""
+def learn_one(config: Config, job: Job, machine: Machine, folder: Path) -> None:
+    """Train on one exemplar; leaves the checkpoint and what learning took in ``folder``."""
     plan = plan_job(config, job)
-    state, events, started = begin(), 0, time.perf_counter()
+    state, rollbacks, started = begin(), [], time.perf_counter()
     for now, info in learn(plan, job.observed, job.mean, begin(), machine):
         state = now
-        events += info.event is not None
-    trained = time.perf_counter()
+        if info.event is not None:
+            rollbacks.append(info.event)
+    seconds = time.perf_counter() - started
+    folder.mkdir(parents=True, exist_ok=True)
     model = current_model(plan, state, job.mean)
-    request = Request(size[0], size[1], (1, 2))
+    saved = Checkpoint(config, job.observed, job.mean, state, model, complete=True)
+    save_checkpoint(folder / "run.pt", saved)
+    figures = {"train_seconds": seconds, "rollbacks": len(rollbacks), "events": rollbacks}
+    atomic_write_text(folder / "learning.json", json.dumps(figures, indent=1) + "\n")
+
+
+def judge_one(folder: Path, job: Job, machine: Machine, request: Request) -> dict[str, Any]:
+    """Draw fresh samples from the written checkpoint and measure them."""
+    model = load_checkpoint(folder / "run.pt").model
+    started = time.perf_counter()
     *_, last = sample(model, request, machine)
     fresh = cut(last.images, request).cpu()
-    sampled = time.perf_counter()
+    seconds = (time.perf_counter() - started) / len(fresh)
+    (folder / "fresh").mkdir(exist_ok=True)
+    for seed, image in zip(request.seeds, fresh, strict=True):
+        save_png(folder / "fresh" / f"sample-{seed}.png", image)
     scores = asdict(evaluate_texture(job.observed[0], fresh))
-    figures = {
-        "exemplar": job.name,
-        **{key: value for key, value in scores.items() if isinstance(value, int | float)},
-        "train_seconds": trained - started,
-        "seconds_per_sample": (sampled - trained) / 2,
-        "rollbacks": events,
-    }
-    chain = latest_chains(state)[0].cpu() + job.mean
-    return figures, [job.observed[0], chain, *fresh]
+    figures = {key: value for key, value in scores.items() if isinstance(value, int | float)}
+    return {**figures, "seconds_per_sample": seconds}
+
+
+def run_one(
+    config: Config, job: Job, machine: Machine, folder: Path, request: Request
+) -> dict[str, Any]:
+    """One row of the table; what is done already is read."""
+    done = folder / "figures.json"
+    if not done.exists():
+        if not (folder / "learning.json").exists():
+            learn_one(config, job, machine, folder)
+        learning = json.loads((folder / "learning.json").read_text())
+        figures = {
+            "exemplar": job.name,
+            "seed": config.seed,
+            **judge_one(folder, job, machine, request),
+            **learning,
+        }
+        atomic_write_text(done, json.dumps(figures, indent=1) + "\n")
+    row: dict[str, Any] = json.loads(done.read_text())
+    return row
+
+
+def pictures_of(folder: Path) -> list[torch.Tensor]:
+    """Exemplar, training chain and two fresh samples of a run folder, 256 px each."""
+    saved = load_checkpoint(folder / "run.pt")
+    chain = latest_chains(saved.state)[0].cpu() + saved.mean
+    fresh = [load_image(file) for file in sorted((folder / "fresh").glob("*.png"))[:2]]
+    return [resize(image, (256, 256)) for image in (saved.observed[0], chain, *fresh)]
 
 
 def main() -> None:
@@ -65,22 +101,26 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--size", default="256")
+    parser.add_argument("--n", type=int, default=2, help="samples of each model")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("quality"))
     args = parser.parse_args()
     machine = choose_machine(args.device, args.precision, resolve(args.preset).precision)
+    width, height = parse_size(args.size)
+    request = Request(width, height, tuple(range(1, args.n + 1)))
     rows, sheet = [], []
     for seed in parse_seeds(args.seeds):
         config = resolve(args.preset, None, [*args.overrides, f"seed={seed}"])
         for job in load_jobs(config, args.images, "each"):
-            figures, pictures = run_one(config, job, machine, parse_size(args.size))
-            rows.append({"seed": seed, **figures})
-            sheet.append((f"{job.name} #{seed}", [resize(p, (256, 256)) for p in pictures]))
+            folder = args.out / f"{seed}-{job.name}"
+            rows.append(run_one(config, job, machine, folder, request))
+            sheet.append((f"{job.name} #{seed}", pictures_of(folder)))
             print(json.dumps(rows[-1]), flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    keys = [key for key in rows[0] if key not in ("exemplar", "seed")]
-    mean = {key: sum(float(row[key]) for row in rows) / len(rows) for key in keys}
+    numbers = [key for key, value in rows[0].items() if isinstance(value, int | float)]
+    mean = {
+        key: sum(float(row[key]) for row in rows) / len(rows) for key in numbers if key != "seed"
+    }
     report = {
         "preset": args.preset,
         "overrides": args.overrides,
