@@ -119,9 +119,9 @@ def test_an_unknown_preset_offers_the_nearest():
         ("levels.0.learning.chains=dta", "levels.0.learning.chains"),
         ("levels.0.learning.optimiser.name=adm", "optimiser"),
         ("levels.0.learning.optimiser.rate=-1", "rate"),
-        ("levels.0.reduce=2", "coarse to fine"),
+        ("levels.0.reduce=1", "coarse to fine"),
         ("levels.1.reduce=3", "whole factors"),
-        ("levels.2.reduce=2", "coarse to fine"),
+        ("levels.2.reduce=2", "reduce: 1"),
         ("boundary=bounded", "torus"),
         ("levels=[]", "levels"),
         ("seed=-1", "seed"),
@@ -143,6 +143,7 @@ def test_the_last_level_is_the_full_size(small_level):
     with pytest.raises(ConfigError, match="coarse to fine"):
         validate({"levels": [small_level(1), small_level(2)]})
     validate({"levels": [small_level(4), small_level(2), small_level(1)]})
+    validate({"levels": [small_level(2), small_level(2), small_level(1)]})
 
 
 def test_a_missing_key_is_named(small_level):

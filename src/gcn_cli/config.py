@@ -161,6 +161,8 @@ class MatchingConfig(_Strict):
 class LevelConfig(_Strict):
     """One pyramid level: images are reduced ``reduce`` times; one level with 1 is the paper's.
 
+    Levels in a row may be reduced alike: the later field, centred at the earlier one's samples,
+    draws them once more and mends their faults.
     ``canvas`` is the side of this level's chains, in px of the full size (None: as elsewhere).
     """
 
@@ -240,7 +242,7 @@ class Config(_Strict):
     @classmethod
     def _coarse_to_fine(cls, levels: tuple[LevelConfig, ...]) -> tuple[LevelConfig, ...]:
         for coarse, fine in itertools.pairwise(levels):
-            if coarse.reduce <= fine.reduce or coarse.reduce % fine.reduce:
+            if coarse.reduce < fine.reduce or coarse.reduce % fine.reduce:
                 raise ValueError(
                     f"levels go from coarse to fine by whole factors; {coarse.reduce} then "
                     f"{fine.reduce} does not"

@@ -45,7 +45,8 @@ class Estimate:
 
 def estimate(plan: Plan, observed: Tensor, machine: Machine) -> Estimate:
     """What learning from images (N, C, H, W) will take on this machine."""
-    seconds = sum(_level_seconds(level, observed, machine) for level in plan.levels)
+    each = {level: _level_seconds(level, observed, machine) for level in set(plan.levels)}
+    seconds = sum(each[level] for level in plan.levels)
     memory = max(_level_bytes(level, observed, machine.dtype) for level in plan.levels)
     return Estimate(sum(lv.net.n_parameters() for lv in plan.levels), memory, seconds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gcn_cli.core.pyramid import enlarge_torus, local_contrast, shrink
+from gcn_cli.core.pyramid import enlarge_rows, enlarge_torus, local_contrast, shrink
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -25,6 +25,14 @@ def test_enlarging_works_on_a_torus_smaller_than_the_kernel(draw_images):
     image = draw_images(1, 1, 2, 3)
     tiled = enlarge_torus(image.repeat(1, 1, 3, 3), 2)
     torch.testing.assert_close(enlarge_torus(image, 2), tiled[..., :4, :6])
+
+
+def test_rows_at_the_same_size_are_a_copy(draw_images):
+    images = draw_images(2, 1, 5, 7)
+    rows = enlarge_rows(images, 1, 1, 4)
+    torch.testing.assert_close(rows, images[..., 1:4, :], rtol=0, atol=1e-12)
+    rows.zero_()
+    assert images[..., 1:4, :].abs().min() > 0
 
 
 def test_plain_interpolation_would_not_commute(draw_images):

@@ -116,11 +116,13 @@ def test_resume_with_chains_at_the_data(run, small_level, picture, tmp_path):
     _assert_equal(job.learn(state=half)[-1][0], whole)
 
 
+@pytest.mark.parametrize("reduce", [2, 1], ids=["pyramid", "cascade"])
 @pytest.mark.parametrize("pause", range(1, 6))
-def test_resume_across_the_levels_of_a_pyramid(pause, run, small_level, tmp_path):
+def test_resume_across_the_levels(pause, reduce, run, small_level, tmp_path):
     learning = {"updates": 3, "chains": "restart", "path_every": 2, "recentre": 0.5}
     tiny = [{"filters": 4, "size": 3}]
-    job = run(small_level(2, learning=learning, layers=tiny), small_level(1, learning=learning))
+    coarse = small_level(reduce, learning=learning, layers=tiny)
+    job = run(coarse, small_level(1, learning=learning))
     assert len(job.plan.levels) == 2
     whole = job.learn()
     assert len(whole) == job.plan.total_updates == 6

@@ -195,6 +195,19 @@ def test_the_centre_of_a_finer_level_is_scaled_by_its_gain(zero, sample):
     torch.testing.assert_close(weaker - MEAN, 0.8 * (plain - MEAN), rtol=0, atol=1e-4)
 
 
+def test_a_field_may_follow_another_of_its_own_size(zero, sample):
+    """In a cascade the first field's sample itself is the second one's centre."""
+    first = _level(zero, sampler=SamplerParams(6, 30.0))
+    second = _level(zero, sampler=SamplerParams(4, 0.0), centre_gain=0.8)
+    model = Model((first, second), MEAN)
+    for window in (None, 3):  # whole and in windows
+        drawn = sample(model, temperature=0.0, window=window)
+        alone = sample(Model((first,), MEAN), temperature=0.0, window=window)
+        torch.testing.assert_close(drawn - MEAN, 0.8 * (alone - MEAN), rtol=0, atol=1e-4)
+    assert (drawn - MEAN).std() > 1
+    assert (model.multiple, model.receptive_field) == (2, NET.receptive_field)
+
+
 def test_pyramid_of_nets_is_deterministic_and_reports_its_progress(draw_weights, sample, cpu):
     weights = _answering(draw_weights(NET, dtype=torch.float32))
     model = Model((_level(weights, scale=0.5), _level(weights)), MEAN)
