@@ -5,8 +5,9 @@
 For every exemplar and training seed one model is learned and --n fresh samples are drawn at
 --size. Each is kept in a run folder DIR/SEED-EXEMPLAR (checkpoint, samples, figures), and one that
 is there already is not learned again: a killed benchmark goes on, and several may share the work
-before a last call puts the table together. That writes DIR/quality.json and DIR/sheet.png
-(exemplar, training chain, fresh samples). The metrics are the project's own (`gcn evaluate`).
+before a last call puts the table together; a folder learned with another config is refused.
+Writes DIR/quality.json and DIR/sheet.png (exemplar, training chain, fresh samples). The metrics
+are the project's own (`gcn evaluate`).
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def judge_one(folder: Path, job: Job, machine: Machine, request: Request) -> dic
     fresh = cut(last.images, request).cpu()
     seconds = (time.perf_counter() - started) / len(fresh)
     (folder / "fresh").mkdir(exist_ok=True)
+    for old in (folder / "fresh").glob("*.png"):
+        old.unlink()
     for seed, image in zip(request.seeds, fresh, strict=True):
         save_png(folder / "fresh" / f"sample-{seed}.png", image)
     scores = asdict(evaluate_texture(job.observed[0], fresh))
@@ -67,19 +70,22 @@ def run_one(
     config: Config, job: Job, machine: Machine, folder: Path, request: Request
 ) -> dict[str, Any]:
     """One row of the table; what is done already is read."""
+    if not (folder / "learning.json").exists():
+        learn_one(config, job, machine, folder)
+    saved = load_checkpoint(folder / "run.pt")
+    if saved.config != config or not torch.equal(saved.observed, job.observed):
+        raise SystemExit(
+            f"{folder} was learned with another config or exemplar; choose another --out"
+        )
     done = folder / "figures.json"
-    if not done.exists():
-        if not (folder / "learning.json").exists():
-            learn_one(config, job, machine, folder)
-        learning = json.loads((folder / "learning.json").read_text())
-        figures = {
-            "exemplar": job.name,
-            "seed": config.seed,
-            **judge_one(folder, job, machine, request),
-            **learning,
-        }
-        atomic_write_text(done, json.dumps(figures, indent=1) + "\n")
-    row: dict[str, Any] = json.loads(done.read_text())
+    asked = {"size": f"{request.width}x{request.height}", "samples": len(request.seeds)}
+    row: dict[str, Any] = json.loads(done.read_text()) if done.exists() else {}
+    if {key: row.get(key) for key in asked} == asked:
+        return row
+    learning = json.loads((folder / "learning.json").read_text())
+    figures = judge_one(folder, job, machine, request)
+    row = {"exemplar": job.name, "seed": config.seed, **asked, **figures, **learning}
+    atomic_write_text(done, json.dumps(row, indent=1) + "\n")
     return row
 
 
@@ -119,7 +125,9 @@ def main() -> None:
             print(json.dumps(rows[-1]), flush=True)
     numbers = [key for key, value in rows[0].items() if isinstance(value, int | float)]
     mean = {
-        key: sum(float(row[key]) for row in rows) / len(rows) for key in numbers if key != "seed"
+        key: sum(float(row[key]) for row in rows) / len(rows)
+        for key in numbers
+        if key not in ("seed", "samples")
     }
     report = {
         "preset": args.preset,
