@@ -125,6 +125,16 @@ def matching_cost(level: LevelPlan) -> float:
     return float((responses + _PATCH_RESPONSES * params.filters) * (window + _LOOK_UP))
 
 
+def plan_cost(plan: Plan, shape: Sequence[int]) -> float:
+    """The work of a whole plan, in the unit of `update_cost`."""
+    learning = sum(
+        stage.learning.updates * update_cost(level, number, shape)
+        for level in plan.levels
+        for number, stage in enumerate(level.stages)
+    )
+    return learning + sum(lv.matching_stages * matching_cost(lv) for lv in plan.levels)
+
+
 def clock_text(seconds: float) -> str:
     """Seconds as 1h02m, 3m20s or 45s."""
     whole = max(0, round(seconds))

@@ -164,9 +164,11 @@ class LevelConfig(_Strict):
     Levels in a row may be reduced alike: the later field, centred at the earlier one's samples,
     draws them once more and mends their faults.
     ``canvas`` is the side of this level's chains, in px of the full size (None: as elsewhere).
+    Every second of several ``trials`` leaves ``optional`` levels out.
     """
 
     reduce: int = Field(default=1, ge=1, le=64)
+    optional: bool = False
     canvas: int | None = Field(default=None, ge=8)
     layers: tuple[LayerConfig, ...] = Field(min_length=1)
     langevin: LangevinConfig
@@ -222,6 +224,8 @@ class Config(_Strict):
     exemplar's standard deviation. ``pace`` multiplies every level's updates; ``budget``, in
     seconds for one model, lowers it where this machine would take longer (0: no limit).
     ``canvas`` is the side of the chains in px of the full size (None: the exemplar's own).
+    Of ``trials`` models, learned with different seeds, the one is kept whose fresh samples show the
+    exemplar's shapes best; ``budget`` is for all of them together.
     """
 
     name: str = "custom"
@@ -233,6 +237,7 @@ class Config(_Strict):
     precision: Literal["auto", "fp32", "bf16", "tf32"] = "auto"
     pace: float = Field(default=1.0, gt=0, le=1000)
     budget: float = Field(default=0.0, ge=0)
+    trials: int = Field(default=1, ge=1, le=64)
     images: ImagesConfig = ImagesConfig()
     guard: GuardConfig = GuardConfig()
     output: OutputConfig = OutputConfig()
@@ -249,12 +254,19 @@ class Config(_Strict):
                 )
         if levels[-1].reduce != 1:
             raise ValueError("the last level must have reduce: 1")
+        if levels[-1].optional:
+            raise ValueError("the last level cannot be optional")
         return levels
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         if self.boundary == "bounded" and len(self.levels) > 1:
             raise ValueError("a pyramid lives on a torus: boundary must be torus")
+        if self.trials > 1 and (self.boundary == "bounded" or self.images.mode == "joint"):
+            raise ValueError(
+                "trials compare fresh samples with one exemplar's texture: boundary must be torus "
+                "and images.mode each"
+            )
         if self.boundary == "bounded" and any(lv.matching for lv in self.levels):
             raise ValueError("a matching path lives on a torus: boundary must be torus")
         if len(self.levels) > 1 and any(lv.learning.chains == "data" for lv in self.levels):

@@ -8,7 +8,7 @@ and a gradient hold at once, and forgets the few hundred megabytes that PyTorch 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
@@ -43,12 +43,16 @@ class Estimate:
     seconds: float
 
 
-def estimate(plan: Plan, observed: Tensor, machine: Machine) -> Estimate:
-    """What learning from images (N, C, H, W) will take on this machine."""
-    each = {level: _level_seconds(level, observed, machine) for level in set(plan.levels)}
-    seconds = sum(each[level] for level in plan.levels)
-    memory = max(_level_bytes(level, observed, machine.dtype) for level in plan.levels)
-    return Estimate(sum(lv.net.n_parameters() for lv in plan.levels), memory, seconds)
+def estimate(plans: Sequence[Plan], observed: Tensor, machine: Machine) -> Estimate:
+    """What learning under all plans, one after the other, will take on this machine.
+
+    ``parameters`` are those of the first plan; images are (N, C, H, W).
+    """
+    levels = [level for plan in plans for level in plan.levels]
+    each = {level: _level_seconds(level, observed, machine) for level in set(levels)}
+    memory = max(_level_bytes(level, observed, machine.dtype) for level in each)
+    parameters = sum(level.net.n_parameters() for level in plans[0].levels)
+    return Estimate(parameters, memory, sum(each[level] for level in levels))
 
 
 def chain_bytes(net: ConvNet, size: tuple[int, int], boundary: Boundary, dtype: torch.dtype) -> int:
@@ -68,7 +72,7 @@ def fitting_batch(levels: list[tuple[ConvNet, tuple[int, int], Boundary]], machi
     return int(min(_BATCH_MOST, max(1, allowed // most)))
 
 
-def fit_budget(config: Config, plan: Plan, observed: Tensor, machine: Machine) -> Config:
+def fit_budget(config: Config, plans: Sequence[Plan], observed: Tensor, machine: Machine) -> Config:
     """The config at the pace at which this machine keeps ``config.budget``; never a higher one.
 
     The time is measured before learning begins, so that the course of learning is a function of
@@ -76,7 +80,7 @@ def fit_budget(config: Config, plan: Plan, observed: Tensor, machine: Machine) -
     """
     if not config.budget:
         return config
-    expected = estimate(plan, observed, machine).seconds
+    expected = estimate(plans, observed, machine).seconds
     if expected <= config.budget:
         return config
     pace = float(f"{config.pace * config.budget / expected:.2g}")

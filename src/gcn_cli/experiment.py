@@ -155,20 +155,48 @@ def train_job(
     argv: Sequence[str] = (),
 ) -> TrainResult:
     """Learn one model in a new run folder below ``out``."""
-    plan = plan_job(config, job)
+    plan_job(config, job)  # what cannot be learned leaves no folder behind
     folder = create_run_dir(out, job.name)
+    return train_in(folder, config, job, machine, progress, stop, argv)
+
+
+def train_in(
+    folder: Path,
+    config: Config,
+    job: Job,
+    machine: Machine,
+    progress: Progress,
+    stop: Stop,
+    argv: Sequence[str] = (),
+) -> TrainResult:
+    """Learn one model in an empty folder."""
+    open_folder(folder, config, job, machine, argv)
+    plan = plan_job(config, job)
+    return _run(config, plan, job, begin(), folder, machine, progress, stop)
+
+
+def open_folder(
+    folder: Path, config: Config, job: Job, machine: Machine, argv: Sequence[str] = ()
+) -> None:
+    """Write what a run folder holds before anything is learned."""
     atomic_write_text(folder / "config.yaml", dump(config))
     sources = [str(path) for path in job.sources]
     extra = {"name": job.name, "images": sources, "device": str(machine.device)}
     write_meta(folder, list(argv) or sys.argv, extra)
     save_png(folder / "reals.png", image_grid(list(job.observed[:_GRID_CHAINS])))
-    return _run(config, plan, job, begin(), folder, machine, progress, stop)
 
 
 def resume_job(
-    folder: Path, config: Config | None, machine: Machine, progress: Progress, stop: Stop
+    folder: Path,
+    config: Config | None,
+    machine: Machine,
+    progress: Progress,
+    stop: Stop,
+    name: str | None = None,
 ) -> TrainResult:
     """Go on where a run stopped, in place; ``config`` replaces the stored one to extend it.
+
+    ``name`` is what progress calls it, by default the folder's.
 
     Raises:
         CheckpointError: there is nothing to go on from.
@@ -176,7 +204,7 @@ def resume_job(
     """
     folder = folder if folder.is_dir() else folder.parent
     saved = load_checkpoint(folder)
-    job = Job(folder.name, saved.observed, saved.mean)
+    job = Job(name or folder.name, saved.observed, saved.mean)
     plan = plan_job(config or saved.config, job)
     if config is not None:
         _check_extension(plan_job(saved.config, job), plan, saved.state)

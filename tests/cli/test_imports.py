@@ -21,6 +21,7 @@ LIBRARY = [
     "plan",
     "report",
     "sampling",
+    "trials",
     "video",
 ]
 LAYERS = [

@@ -306,7 +306,7 @@ def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
     config = resolve(None, box / "pyramid.yaml", words[1::2])
     job = load_jobs(config, box / "images" / "ash.png", "each")[0]
     machine = Machine(torch.device("cpu"), torch.float32)
-    expected = estimate(plan_job(config, job), job.observed, machine).seconds
+    expected = estimate([plan_job(config, job)], job.observed, machine).seconds
     result = _train(gcn, box, tmp_path / "runs", *words, "--precision", "fp32", config="pyramid")
     assert result.exit_code == 0, result.stderr
     truth = read_jsonl(Path(result.stdout.strip()) / "metrics.jsonl")[-1]["seconds"]

@@ -120,8 +120,9 @@ def _train_all(
 ) -> None:
     from gcn_cli.clock import clock_text
     from gcn_cli.estimate import fit_budget
-    from gcn_cli.experiment import plan_job, train_job
     from gcn_cli.progress import make_progress
+    from gcn_cli.trials import train as train_job
+    from gcn_cli.trials import trial_plans
 
     diverged = []
     for number, job in enumerate(jobs):
@@ -131,7 +132,7 @@ def _train_all(
             names = ", ".join(job.name for job in jobs[number:])
             say(f"time is up; not begun: {names}", quiet)
             break
-        paced = fit_budget(config, plan_job(config, job), job.observed, machine)
+        paced = fit_budget(config, trial_plans(config, job), job.observed, machine)
         if paced is not config:
             say(
                 f"{job.name}: pace {paced.pace:g}, to keep the budget of "
@@ -159,20 +160,22 @@ def _resume(
     deadline: float | None,
     quiet: bool,
 ) -> None:
+    from gcn_cli import trials
     from gcn_cli.checkpoint import load_checkpoint
     from gcn_cli.config import resolve
-    from gcn_cli.experiment import Stop, resume_job
+    from gcn_cli.experiment import Stop
     from gcn_cli.machine import choose_machine, describe
     from gcn_cli.progress import make_progress
 
     folder = folder if folder.is_dir() else folder.parent
-    saved = load_checkpoint(folder)  # a missing or damaged one is the first thing to tell
+    first = folder / "trials" / "0" if trials.ahead(folder) else folder
+    saved = load_checkpoint(first)  # a missing or damaged one is the first thing to tell
     machine = choose_machine(device, precision, saved.config.precision)
     config = resolve(None, folder / "config.yaml", overrides) if overrides else None
     say(f"{folder} on {describe(machine)}", quiet)
     stop = Stop(deadline)
     with stopping(stop):
-        result = resume_job(folder, config, machine, make_progress(quiet), stop)
+        result = trials.resume(folder, config, machine, make_progress(quiet), stop)
     if result.already:
         last = len(saved.config.levels) - 1
         key = f"levels.{last}.learning.updates"
@@ -231,6 +234,7 @@ def _tell_cost(
     from gcn_cli.clock import clock_text
     from gcn_cli.config import dump
     from gcn_cli.estimate import estimate
+    from gcn_cli.trials import trial_plans
 
     typer.echo(dump(config), nl=False)
     if quiet:
@@ -238,11 +242,12 @@ def _tell_cost(
     _tell_networks(jobs, plans)
     total = 0.0
     for job, plan in zip(jobs, plans, strict=True):
-        cost = estimate(plan, job.observed, machine)
+        cost = estimate(trial_plans(config, job), job.observed, machine)
+        trials = f", {config.trials} trials" if config.trials > 1 else ""
         total += min(cost.seconds, config.budget or cost.seconds)
         say(
-            f"{job.name}: {cost.parameters:,} parameters, {plan.total_updates} updates, about "
-            f"{_bytes_text(cost.memory)} and {clock_text(cost.seconds)}"
+            f"{job.name}: {cost.parameters:,} parameters, {plan.total_updates} updates{trials}, "
+            f"about {_bytes_text(cost.memory)} and {clock_text(cost.seconds)}"
         )
         if config.budget and cost.seconds > config.budget:
             say(f"{job.name}: the pace will be lowered to keep {clock_text(config.budget)}")
