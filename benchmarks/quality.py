@@ -2,8 +2,8 @@
 
     python benchmarks/quality.py --images textures --preset texture --seeds 0,1 --out quality
 
-For every exemplar and training seed one model is learned and --n fresh samples are drawn at
---size. Each is kept in a run folder DIR/SEED-EXEMPLAR (checkpoint, samples, figures), and one that
+For every exemplar and training seed one model is learned (the best of several where the preset
+asks for trials) and --n fresh samples are drawn at --size. Each is kept in a run folder DIR/SEED-EXEMPLAR (checkpoint, samples, figures), and one that
 is there already is not learned again: a killed benchmark goes on, and several may share the work
 before a last call puts the table together; a folder learned with another config is refused.
 Writes DIR/quality.json and DIR/sheet.png (exemplar, training chain, fresh samples). The metrics
@@ -30,22 +30,37 @@ from gcn_cli.imaging import atomic_write_text, labelled_sheet, load_image, resiz
 from gcn_cli.machine import choose_machine, describe
 from gcn_cli.metrics import evaluate_texture
 from gcn_cli.sampling import Request, cut, parse_seeds, parse_size, sample
+from gcn_cli.trials import judge, trial_configs
 
 
-def learn_one(config: Config, job: Job, machine: Machine, folder: Path) -> None:
-    """Train on one exemplar; leaves the checkpoint and what learning took in ``folder``."""
+def learn_one(config: Config, job: Job, machine: Machine) -> tuple[Checkpoint, list[str]]:
+    """Train on one exemplar; the checkpoint, and what the guard told."""
     plan = plan_job(config, job)
-    state, rollbacks, started = begin(), [], time.perf_counter()
+    state, events = begin(), []
     for now, info in learn(plan, job.observed, job.mean, begin(), machine):
         state = now
         if info.event is not None:
-            rollbacks.append(info.event)
+            events.append(info.event)
+    model = current_model(plan, state, job.mean)
+    return Checkpoint(config, job.observed, job.mean, state, model, complete=True), events
+
+
+def learn_best(config: Config, job: Job, machine: Machine, folder: Path) -> None:
+    """Learn all trials; leaves the kept checkpoint and what learning took in ``folder``."""
+    started, events, tried = time.perf_counter(), [], []
+    for each in trial_configs(config):
+        saved, told = learn_one(each, job, machine)
+        events += told
+        tried.append((judge(saved.model, job, machine) if config.trials > 1 else 0.0, saved))
     seconds = time.perf_counter() - started
     folder.mkdir(parents=True, exist_ok=True)
-    model = current_model(plan, state, job.mean)
-    saved = Checkpoint(config, job.observed, job.mean, state, model, complete=True)
-    save_checkpoint(folder / "run.pt", saved)
-    figures = {"train_seconds": seconds, "rollbacks": len(rollbacks), "events": rollbacks}
+    save_checkpoint(folder / "run.pt", min(tried, key=lambda pair: pair[0])[1])
+    figures = {
+        "train_seconds": seconds,
+        "rollbacks": len(events),
+        "events": events,
+        "trials": [distance for distance, _ in tried],
+    }
     atomic_write_text(folder / "learning.json", json.dumps(figures, indent=1) + "\n")
 
 
@@ -71,9 +86,9 @@ def run_one(
 ) -> dict[str, Any]:
     """One row of the table; what is done already is read."""
     if not (folder / "learning.json").exists():
-        learn_one(config, job, machine, folder)
+        learn_best(config, job, machine, folder)
     saved = load_checkpoint(folder / "run.pt")
-    if saved.config != config or not torch.equal(saved.observed, job.observed):
+    if saved.config not in trial_configs(config) or not torch.equal(saved.observed, job.observed):
         raise SystemExit(
             f"{folder} was learned with another config or exemplar; choose another --out"
         )

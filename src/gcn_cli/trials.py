@@ -23,6 +23,7 @@ from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.clock import plan_cost
 from gcn_cli.config import Config, dump, resolve
 from gcn_cli.core.level import Machine, Plan
+from gcn_cli.core.model import Model
 from gcn_cli.core.noise import derive_seed
 from gcn_cli.errors import CheckpointError, ConfigError, DivergenceError, Interrupted
 from gcn_cli.experiment import (
@@ -136,7 +137,7 @@ def _run_trials(
                 raise Interrupted(signal_exit_code=stop.signal_exit_code)
             if stop.wanted or not complete:
                 return TrainResult(folder, complete=False)
-            record["struct"] = _judge(place, job, machine)
+            record["struct"] = judge(load_checkpoint(place).model, job, machine)
             progress.message(f"{named.name}: struct {record['struct']:.3f}")
         except DivergenceError as error:
             record["event"] = str(error)
@@ -174,12 +175,15 @@ def _learn(
     return train_in(place, config, job, machine, progress, stop).complete
 
 
-def _judge(place: Path, job: Job, machine: Machine) -> float:
-    """How far fresh samples of a trial are from the exemplar in shape."""
+def judge(model: Model, job: Job, machine: Machine) -> float:
+    """How far fresh samples of a model are from the exemplar in shape.
+
+    Raises:
+        DivergenceError: samples that are not finite.
+    """
     exemplar = job.observed[0]
     height, width = (max(MIN_SIDE, min(side, _SIDE)) for side in exemplar.shape[-2:])
     request = Request(width, height, tuple(range(SAMPLES)))
-    model = load_checkpoint(place).model
     *_, last = sample(model, request, machine)
     fresh = cut(last.images, request)
     if not bool(fresh.isfinite().all()):

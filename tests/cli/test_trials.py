@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import yaml
 from gcn_cli import trials
 from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.config import read_yaml
-from gcn_cli.errors import ConfigError
+from gcn_cli.errors import ConfigError, DivergenceError
 from gcn_cli.imaging import load_image
 from gcn_cli.metrics import evaluate_texture, shape_distance
 from gcn_cli.rundir import read_jsonl
@@ -133,14 +134,14 @@ def test_a_kept_run_can_be_extended(learn, gcn):
 
 
 def test_a_trial_that_diverges_leaves_the_others(learn, tmp_path, monkeypatch):
-    judged = trials._judge
+    judged, calls = trials.judge, itertools.count()
 
-    def first_fails(place, job, machine):
-        if place.name == "0":
-            raise trials.DivergenceError("fresh samples ran away to infinity")
-        return judged(place, job, machine)
+    def first_fails(model, job, machine):
+        if next(calls) == 0:
+            raise DivergenceError("fresh samples ran away to infinity")
+        return judged(model, job, machine)
 
-    monkeypatch.setattr(trials, "_judge", first_fails)
+    monkeypatch.setattr(trials, "judge", first_fails)
     result = learn("runs")
     assert result.exit_code == 0, result.stderr
     told = read_jsonl(tmp_path / "runs" / "00000-ash" / "trials.jsonl")
