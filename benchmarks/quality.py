@@ -3,9 +3,10 @@
     python benchmarks/quality.py --images textures --preset texture --seeds 0,1 --out quality
 
 For every exemplar and training seed one model is learned (the best of several where the preset
-asks for trials) and --n fresh samples are drawn at --size. Each is kept in a run folder DIR/SEED-EXEMPLAR (checkpoint, samples, figures), and one that
-is there already is not learned again: a killed benchmark goes on, and several may share the work
-before a last call puts the table together; a folder learned with another config is refused.
+asks for trials) and --n fresh samples are drawn at --size. Each is kept in a run folder
+DIR/SEED-EXEMPLAR (checkpoint, samples, figures), and one that is there already is not learned
+again: a killed benchmark goes on, and several may share the work before a last call puts the table
+together; a folder learned with another config is refused.
 Writes DIR/quality.json and DIR/sheet.png (exemplar, training chain, fresh samples). The metrics
 are the project's own (`gcn evaluate`).
 """
