@@ -25,7 +25,13 @@ from gcn_cli.config import Config, dump, resolve
 from gcn_cli.core.level import Machine, Plan
 from gcn_cli.core.model import Model
 from gcn_cli.core.noise import derive_seed
-from gcn_cli.errors import CheckpointError, ConfigError, DivergenceError, Interrupted
+from gcn_cli.errors import (
+    CheckpointError,
+    ConfigError,
+    DivergenceError,
+    ImageError,
+    Interrupted,
+)
 from gcn_cli.experiment import (
     Job,
     Stop,
@@ -69,7 +75,17 @@ def trial_configs(config: Config) -> list[Config]:
 
 
 def trial_plans(config: Config, job: Job) -> list[Plan]:
-    """The plan of each trial."""
+    """The plan of each trial.
+
+    Raises:
+        ImageError: an exemplar too small to learn from or, with several trials, to judge by.
+    """
+    height, width = job.observed.shape[-2:]
+    if config.trials > 1 and min(height, width) < MIN_SIDE:
+        raise ImageError(
+            f"{job.name}: the image is {width}x{height} px; trials are judged by texture metrics, "
+            f"which need sides of at least {MIN_SIDE} px"
+        )
     return [plan_job(each, job) for each in trial_configs(config)]
 
 
@@ -182,7 +198,7 @@ def judge(model: Model, job: Job, machine: Machine) -> float:
         DivergenceError: samples that are not finite.
     """
     exemplar = job.observed[0]
-    height, width = (max(MIN_SIDE, min(side, _SIDE)) for side in exemplar.shape[-2:])
+    height, width = (min(side, _SIDE) for side in exemplar.shape[-2:])
     request = Request(width, height, tuple(range(SAMPLES)))
     *_, last = sample(model, request, machine)
     fresh = cut(last.images, request)

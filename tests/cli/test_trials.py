@@ -14,7 +14,7 @@ from gcn_cli import trials
 from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.config import read_yaml
 from gcn_cli.errors import ConfigError, DivergenceError
-from gcn_cli.imaging import load_image
+from gcn_cli.imaging import load_image, save_png
 from gcn_cli.metrics import evaluate_texture, shape_distance
 from gcn_cli.rundir import read_jsonl
 
@@ -87,6 +87,18 @@ def test_the_shape_distance_is_the_struct_figure(box):
     exemplar = load_image(box / "images" / "ash.png")
     samples = torch.stack([exemplar.flip(-1), exemplar * 0.8])
     assert shape_distance(exemplar, samples) == evaluate_texture(exemplar, samples).struct
+
+
+def test_an_exemplar_too_small_to_judge_by_is_refused_first(gcn, box, tmp_path):
+    save_png(tmp_path / "tiny.png", load_image(box / "images" / "ash.png")[:, :24, :24])
+    result = gcn(
+        *("train", "--images", tmp_path / "tiny.png", "--config", box / "plain.yaml"),
+        *("--set", "trials=2", "--set", "canvas=24", "--out", tmp_path / "runs"),
+    )
+    assert result.exit_code == 2
+    assert "tiny: the image is 24x24 px" in result.stderr
+    assert "at least 32 px" in result.stderr
+    assert not (tmp_path / "runs").exists()
 
 
 # --------------------------------------------------------------------------- what is kept
