@@ -57,6 +57,21 @@ def test_pursuit_finds_the_direction_in_which_patches_differ(spread):
     assert seen > 4 * blind  # 1/18 of a random filter's power
 
 
+def test_pursuit_survives_two_flat_colours():
+    """Strong edges beside directions without any variance: their ratio is beyond float32."""
+    y, x = torch.meshgrid(torch.arange(200), torch.arange(200), indexing="ij")
+    picture = ((y // 16 + x // 16) % 2 * 250.0 - 125).expand(3, -1, -1)
+    windows = (
+        picture.unfold(1, 9, 1).unfold(2, 9, 1).permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
+    )
+    made = windows.roll(1, 0) * 0.9
+    rough = windows - windows.mean(0)
+    assert torch.linalg.eigvalsh(rough.mT @ rough / len(rough)).min() < -0.01  # what float32 gives
+    filters = pursued_filters(64, windows, made, 9, _rng())
+    norms = filters.flatten(1).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones(64), rtol=0.01, atol=0)
+
+
 def test_pursuit_survives_flat_patches():
     flat = torch.zeros(100, 18)
     filters = pursued_filters(8, flat, flat, 3, _rng())

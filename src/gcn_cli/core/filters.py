@@ -66,8 +66,11 @@ def pursued_filters(
 
 def _covariance(patches: Tensor) -> Tensor:
     """Of patches (P, D): (D, D), float64 on the CPU, with the variance of rounding added."""
-    centred = patches - patches.mean(0)
-    covariance = (centred.mT @ centred / len(patches)).cpu().double()
+    # In float32 the products of strong contrasts drown the variance of rounding, and directions of
+    # no variance come out with a negative one.
+    exact = patches.double()
+    centred = exact - exact.mean(0)
+    covariance = (centred.mT @ centred / len(patches)).cpu()
     covariance.diagonal().add_(_ROUNDING**2)
     return covariance
 

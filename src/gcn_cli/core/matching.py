@@ -42,7 +42,7 @@ from gcn_cli.core.noise import NoiseSource, generator
 _QUANTILES = 64
 _KNOTS = 256  # of a potential: breaks in its slope, evenly spaced between the outer quantiles
 _PATCHES = 16384  # drawn from the chains and from the observed images, for the quantiles
-_PURSUIT_PATCHES = 32768  # likewise, for the covariances of patches
+_PURSUIT_PATCHES = 16384  # likewise, for the covariances of patches
 _BAND_VALUES = 2**22  # responses held at once
 
 Kind = Literal["white", "pursued", "detail", "coarse"]
