@@ -31,6 +31,8 @@ MIN_SIDE = 32
 _PATCH = 7  # pixels, the side of a patch
 _POSITIONS = 12_000  # patches drawn per picture and level
 _QUANTILES = 256  # points at which two distributions are compared
+_COHERENCE_SIDE = 512  # pixels of a picture that are looked up for copying, at most
+_BAND_VALUES = 2**24  # largest intermediate of that search
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,16 +353,22 @@ def coherence(sample: Tensor, exemplar: Tensor) -> float:
 
     Returns:
         The share, 0 to 1, of horizontal and vertical neighbours whose best matches have the very
-        same displacement.
+        same displacement. Of a large sample the middle 512 pixels are looked at.
     """
     side, step = 8, 4  # in pixels of half resolution
-    halved = _low_pass(sample, stride=2)
+    halved = _low_pass(_middle(sample, _COHERENCE_SIDE), stride=2)
     queries = F.unfold(halved[None], side, stride=step)[0].T
     rows, columns = ((n - side) // step + 1 for n in halved.shape[1:])
     where = _nearest(queries, _low_pass(exemplar, stride=1), side).view(rows, columns, 2)
     down = (where[1:] - where[:-1] == torch.tensor([2 * step, 0])).all(-1)
     right = (where[:, 1:] - where[:, :-1] == torch.tensor([0, 2 * step])).all(-1)
     return float(torch.cat([down.flatten(), right.flatten()]).float().mean())
+
+
+def _middle(image: Tensor, side: int) -> Tensor:
+    """At most ``side`` pixels each way of a picture (C, H, W)."""
+    top, left = (max(0, n - side) // 2 for n in image.shape[1:])
+    return image[:, top : top + side, left : left + side]
 
 
 def _nearest(queries: Tensor, smooth: Tensor, side: int) -> Tensor:
@@ -378,18 +386,21 @@ def _nearest(queries: Tensor, smooth: Tensor, side: int) -> Tensor:
     where = torch.zeros(len(queries), 2, dtype=torch.long)
     for y, x in itertools.product((0, 1), (0, 1)):
         phase = smooth[:, y::2, x::2]
-        patches = F.unfold(phase[None], side)[0]
-        # The largest of q.p - |p|^2 / 2 is the smallest of |q - p|^2.
-        close, index = (queries @ patches - patches.square().sum(0) / 2).max(1)
         columns = phase.shape[2] - side + 1
-        found = torch.stack([index // columns * 2 + y, index % columns * 2 + x], 1)
-        where = torch.where((close > closeness)[:, None], found, where)
-        closeness = torch.maximum(close, closeness)
+        band = max(1, _BAND_VALUES // (columns * max(len(queries), queries.shape[1])))
+        for top in range(0, phase.shape[1] - side + 1, band):
+            patches = F.unfold(phase[None, :, top : top + band + side - 1], side)[0]
+            # The largest of q.p - |p|^2 / 2 is the smallest of |q - p|^2.
+            close, index = (queries @ patches - patches.square().sum(0) / 2).max(1)
+            found = torch.stack([(index // columns + top) * 2 + y, index % columns * 2 + x], 1)
+            where = torch.where((close > closeness)[:, None], found, where)
+            closeness = torch.maximum(close, closeness)
     return where
 
 
 def _coherence_floor(exemplar: Tensor) -> float:
-    pairs = [(x, y) for a, b in _halves(exemplar) for x, y in ((a, b), (b, a))]
+    part = _middle(exemplar, _COHERENCE_SIDE)
+    pairs = [(x, y) for a, b in _halves(part) for x, y in ((a, b), (b, a))]
     return _mean([coherence(x, y) for x, y in pairs])
 
 

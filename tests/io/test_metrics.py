@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gcn_cli import metrics
 from gcn_cli.errors import ImageError
 from gcn_cli.metrics import coherence, evaluate_texture, spectrum_distance
 
@@ -129,6 +130,24 @@ def test_a_crop_is_copied_wherever_it_was_taken_even_under_noise(offset):
     noisy = crop + 10 * torch.randn(crop.shape, generator=generator(1))
     assert coherence(crop, exemplar) > 0.95
     assert coherence(noisy, exemplar) > 0.8
+
+
+def test_copies_are_looked_up_in_bands_of_any_height(monkeypatch):
+    exemplar = blobs(0)
+    crop = exemplar[:, 8:104, 5:101] + torch.randn(3, 96, 96, generator=generator(1))
+    at_once = coherence(crop, exemplar)
+    for values in (1, 300_000):
+        monkeypatch.setattr(metrics, "_BAND_VALUES", values)
+        assert coherence(crop, exemplar) == at_once
+
+
+def test_the_middle_of_a_large_sample_stands_for_it(monkeypatch):
+    exemplar, other = blobs(0), blobs(77)
+    sample = other.clone()
+    sample[:, 32:96, 32:96] = exemplar[:, 20:84, 20:84]
+    assert coherence(sample, exemplar) < 0.6
+    monkeypatch.setattr(metrics, "_COHERENCE_SIDE", 64)
+    assert coherence(sample, exemplar) > 0.95
 
 
 def test_contrast_is_a_matter_of_struct():
