@@ -42,7 +42,7 @@ def learn_one(config: Config, job: Job, machine: Machine) -> tuple[Checkpoint, l
         state = now
         if info.event is not None:
             events.append(info.event)
-    model = current_model(plan, state, job.mean)
+    model = current_model(plan, state, job.observed, job.mean)
     return Checkpoint(config, job.observed, job.mean, state, model, complete=True), events
 
 

@@ -15,8 +15,10 @@ import torch
 from gcn_cli import checkpoint as module
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.core.learning import parameters
+from gcn_cli.core.model import with_likeness
 from gcn_cli.core.network import map_weights
 from gcn_cli.core.schedule import begin, current_model, learn
+from gcn_cli.core.synthesis import final_images, synthesize
 from gcn_cli.errors import CheckpointError, GcnError
 from gcn_cli.plan import Subject, build_plan, mean_colour
 
@@ -35,7 +37,9 @@ def saved(small_config, small_level, picture, machine):
     for state, _ in learn(plan, picture, mean, begin(), machine):
         if state.done(plan) == 9:
             break
-    return Checkpoint(config, picture, mean, state, current_model(plan, state, mean), False)
+    return Checkpoint(
+        config, picture, mean, state, current_model(plan, state, picture, mean), False
+    )
 
 
 @pytest.fixture
@@ -124,12 +128,43 @@ def test_views_are_not_saved_with_what_they_view(saved, path):
 def test_finished_levels_are_written_once(saved, path):
     save_checkpoint(path, saved)
     size = path.stat().st_size
-    copies = tuple(replace(level) for level in saved.state.finished)
+    copies = tuple(
+        replace(level, weights=map_weights(torch.clone, level.weights))
+        for level in saved.state.finished
+    )
     save_checkpoint(path, replace(saved, state=replace(saved.state, finished=copies)))
     assert path.stat().st_size > 1.2 * size  # control: equal, but not the same
     saved_again = load_checkpoint(path)
     for a, b in zip(saved_again.state.finished, saved.state.finished, strict=True):
         assert _same_weights(a.weights, b.weights)
+
+
+def test_candidates_are_chosen_alike_after_loading(saved, path, machine):
+    """What they are chosen by is measured anew, and a level is still written once."""
+    save_checkpoint(path, saved)
+    size = path.stat().st_size
+    levels = tuple(
+        replace(level, sampler=replace(level.sampler, candidates=4)) for level in saved.model.levels
+    )
+    centred = saved.observed - saved.mean
+    levels = tuple(with_likeness(level, centred) for level in levels)
+    model = replace(saved.model, levels=levels)
+    save_checkpoint(path, replace(saved, model=model))
+    assert path.stat().st_size < 1.02 * size
+    loaded = load_checkpoint(path).model
+
+    def sample(model):
+        return final_images(synthesize(model, (24, 24), range(3), 1, device=machine.device))
+
+    assert torch.equal(sample(loaded), sample(model))
+    assert not torch.equal(sample(loaded), sample(saved.model))
+
+
+@pytest.mark.parametrize("count", [0, 10**9, float("nan")])
+def test_an_absurd_number_of_candidates_is_refused(write, count):
+    write(lambda data: data["model"][0]["sampler"].update(candidates=count))
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(write(lambda d: d["model"][0]["sampler"].update(candidates=count)))
 
 
 def test_fingerprint_names_the_weights(saved):

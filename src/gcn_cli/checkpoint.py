@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcn_cli.config import Config, validate
+from gcn_cli.config import MAX_CANDIDATES, Config, validate
 from gcn_cli.core.langevin import ChainState, LangevinParams
 from gcn_cli.core.learning import Moments, as_weights, parameters
 from gcn_cli.core.matching import Potentials
-from gcn_cli.core.model import LevelModel, Model, SamplerParams
+from gcn_cli.core.model import LevelModel, Model, SamplerParams, with_likeness
 from gcn_cli.core.network import ConvNet, LayerSpec, Weights
 from gcn_cli.core.schedule import LearningState
 from gcn_cli.errors import CheckpointError, GcnError
@@ -115,11 +115,11 @@ def _check_sums(path: Path) -> None:
 
 def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
     # What state and model share is packed once, and so written once.
-    levels = {id(level): _pack_level(level) for level in checkpoint.model.levels}
+    levels = {id(level.weights): _pack_level(level) for level in checkpoint.model.levels}
     state = _pack_state(checkpoint.state, levels)
     last = checkpoint.model.levels[-1]
     if last.matching is checkpoint.state.matching:
-        state["matching"] = levels[id(last)]["matching"]
+        state["matching"] = levels[id(last.weights)]["matching"]
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -127,7 +127,7 @@ def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
         "observed": _compact(checkpoint.observed),
         "mean": checkpoint.mean.cpu(),
         "complete": checkpoint.complete,
-        "model": [levels[id(level)] for level in checkpoint.model.levels],
+        "model": [levels[id(level.weights)] for level in checkpoint.model.levels],
         "state": state,
     }
 
@@ -145,6 +145,8 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
         raise ValueError("the images or their mean colour are not finite")
     config, state = validate(data["config"]), _unpack_state(data["state"], mean.shape[0])
     _check_state(state, levels, config)
+    centred = observed - mean  # what candidates are chosen by follows from it, and is not stored
+    levels = tuple(with_likeness(level, centred) for level in levels)
     return Checkpoint(
         config=config,
         observed=observed,
@@ -258,6 +260,8 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
         raise ValueError("a setting is not a finite number")
     if not 0 < data["scale"] <= 1 or data["sampler"]["steps"] < 1:
         raise ValueError("scale or steps are out of range")
+    if not 1 <= data["sampler"].get("candidates", 1) <= MAX_CANDIDATES:
+        raise ValueError("the number of candidates is out of range")
     weights = _unpack_weights(data["weights"], net)
     if len(weights) != len(net.layers):
         raise ValueError("weights do not fit the network")
@@ -276,7 +280,7 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
 
 
 def _pack_state(state: LearningState, levels: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """``levels`` holds what is packed already, by identity."""
+    """``levels`` holds what is packed already, by its weights' identity."""
     return {
         "level": state.level,
         "stage": state.stage,
@@ -291,7 +295,9 @@ def _pack_state(state: LearningState, levels: dict[int, dict[str, Any]]) -> dict
         "chains": state.chains.images.cpu().contiguous(),
         "chain_step": state.chains.step,
         "path": [_pack_weights(weights) for weights in state.path],
-        "finished": [levels.get(id(level)) or _pack_level(level) for level in state.finished],
+        "finished": [
+            levels.get(id(level.weights)) or _pack_level(level) for level in state.finished
+        ],
         "centre_gain": state.centre_gain.cpu(),
         "matching": _pack_matching(state.matching),
         "matched": state.matched.cpu().contiguous(),

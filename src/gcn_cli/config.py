@@ -28,6 +28,7 @@ from pydantic import (
 from gcn_cli.errors import ConfigError
 
 DEFAULT_PRESET = "texture"
+MAX_CANDIDATES = 1024
 
 
 class _Strict(BaseModel):
@@ -123,11 +124,15 @@ class LearningConfig(_Strict):
 
 
 class SamplingConfig(_Strict):
-    """How fresh chains of one level run; ``start_noise`` in units of sigma."""
+    """How fresh chains of one level run; ``start_noise`` in units of sigma.
+
+    Of ``candidates`` chains the one is kept whose statistics are nearest to the image's.
+    """
 
     steps: int | None = Field(default=None, ge=1)
     start_noise: float = Field(default=0.0, ge=0)
     polish: int = Field(default=0, ge=0)
+    candidates: int = Field(default=1, ge=1, le=MAX_CANDIDATES)
 
 
 class MatchingConfig(_Strict):

@@ -375,7 +375,7 @@ def _guarded(
 
 
 def _save(folder: Path, config: Config, plan: Plan, job: Job, state: LearningState) -> None:
-    model = current_model(plan, state, job.mean)
+    model = current_model(plan, state, job.observed, job.mean)
     complete = state.complete(plan)
     save_checkpoint(
         folder / "run.pt", Checkpoint(config, job.observed, job.mean, state, model, complete)

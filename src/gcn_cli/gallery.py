@@ -69,6 +69,7 @@ def _run(
     last: SynthesisInfo | None = None
     canvas = canvas_for(saved.model, request)
     try:
+        frames = _Frames()
         for info in sample(saved.model, request, machine):
             if last is None:
                 seeds = request.seeds
@@ -77,12 +78,33 @@ def _run(
             last = info
             progress.update(info.step, {"level": f"{info.level + 1}/{len(saved.model.levels)}"})
             if watch is not None:
-                watch(cut(resize(info.images[0].cpu().contiguous(), canvas), request))
+                for frame in frames.of(info):
+                    watch(cut(resize(frame, canvas), request))
     finally:
         progress.close()
     if last is None:
         raise GcnError("this model takes no sampling steps")
     return cut(last.chains.add_(last.mean), request).cpu()  # in place: a large picture is held once
+
+
+class _Frames:
+    """What a film shows of the first chain: at levels with candidates, the chosen one alone."""
+
+    def __init__(self) -> None:
+        self._kept: list[list[Tensor]] = []
+
+    def of(self, info: SynthesisInfo) -> list[Tensor]:
+        """Frames (C, h, w) that can be shown by now."""
+        frame = info.images[0].cpu().contiguous()
+        if info.candidates == 1:
+            return [frame]
+        if info.chosen is not None:
+            chosen, self._kept = self._kept[int(info.chosen[0])], []
+            return chosen
+        if len(self._kept) == info.candidate:
+            self._kept.append([])
+        self._kept[-1].append(frame)
+        return []
 
 
 def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> dict[str, str]:
@@ -95,6 +117,7 @@ def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> d
         "gcn:size": f"{request.width}x{request.height}",
         "gcn:tile": request.tile,
         "gcn:temperature": f"{request.temperature:g}",
+        "gcn:candidates": ",".join(str(lv.sampler.candidates) for lv in saved.model.levels),
         "gcn:precision": str(machine.dtype).removeprefix("torch."),
     }
 

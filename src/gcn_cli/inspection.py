@@ -55,6 +55,7 @@ class LevelFacts:
     steps: int
     snapshots: int
     matching_stages: int
+    candidates: int
 
 
 def level_facts(level: LevelModel) -> LevelFacts:
@@ -73,6 +74,7 @@ def level_facts(level: LevelModel) -> LevelFacts:
         steps=level.total_steps(),
         snapshots=len(level.path),
         matching_stages=len(level.matching),
+        candidates=level.sampler.candidates,
     )
 
 

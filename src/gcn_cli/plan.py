@@ -138,7 +138,10 @@ def _level(
     dither = net.total_stride if level.langevin.dither else 1
     learning, sampling = level.learning, level.sampling
     sampler = SamplerParams(
-        sampling.steps or learning.steps, sampling.start_noise * sigma, sampling.polish
+        sampling.steps or learning.steps,
+        sampling.start_noise * sigma,
+        sampling.polish,
+        sampling.candidates,
     )
     try:
         net.map_sizes((canvas[0] // level.reduce, canvas[1] // level.reduce), config.boundary)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
 
+from gcn_cli.checkpoint import Checkpoint
 from gcn_cli.core.level import Machine
-from gcn_cli.core.model import Model
+from gcn_cli.core.model import Model, with_likeness
 from gcn_cli.core.synthesis import SynthesisInfo, synthesize
 from gcn_cli.errors import DeviceError, UsageError
 from gcn_cli.machine import is_out_of_memory
@@ -90,6 +91,14 @@ def sample(model: Model, request: Request, machine: Machine) -> Iterator[Synthes
         if is_out_of_memory(error):
             raise DeviceError("out of memory; ask for a smaller --size or --batch") from error
         raise
+
+
+def with_candidates(saved: Checkpoint, count: int) -> Checkpoint:
+    """The checkpoint with ``count`` candidates at the coarsest level of its model."""
+    first, *finer = saved.model.levels
+    first = replace(first, sampler=replace(first.sampler, candidates=count))
+    first = with_likeness(first, saved.observed - saved.mean)
+    return replace(saved, model=replace(saved.model, levels=(first, *finer)))
 
 
 def cut(images: Tensor, request: Request) -> Tensor:

@@ -93,6 +93,7 @@ def test_a_picture_tells_its_story(gcn, trained, tmp_path):
         "gcn:size": "32x24",
         "gcn:tile": "x",
         "gcn:temperature": "0.5",
+        "gcn:candidates": "1",
         "gcn:precision": "float32",
     }
 
@@ -110,6 +111,40 @@ def test_temperature_matters(gcn, trained, tmp_path):
         words = ("--size", 32, "--temperature", heat, "--out", tmp_path / f"{heat}.png")
         gcn("synthesize", "--ckpt", trained["plain"], *words)
     assert load_image(tmp_path / "0.png").std() < load_image(tmp_path / "1.png").std()
+
+
+def test_candidates_change_the_picture_and_are_told(gcn, trained, tmp_path):
+    def draw(name, *more):
+        out = tmp_path / name
+        gcn(
+            *("synthesize", "--ckpt", trained["pyramid"], "--size", 32, "--seeds", "3-6"),
+            *("--out", out, *more),
+        )
+        pictures = [load_image(out / f"sample-32x32-seed{k}.png") for k in range(3, 7)]
+        told = read_metadata(out / "sample-32x32-seed3.png")["gcn:candidates"]
+        return torch.stack(pictures), told
+
+    plain, told = draw("plain")
+    assert told == "1,1"
+    one, told = draw("one", "--candidates", 1)
+    assert torch.equal(one, plain)
+    many, told = draw("many", "--candidates", 5)
+    assert told == "5,1"
+    kept = (many == plain).flatten(1).all(1)
+    assert not kept.all()  # each first candidate is the nearest in one of five cases
+
+
+def test_a_film_shows_the_chosen_candidate_alone(gcn, trained, tmp_path):
+    def frames(*more):
+        film = tmp_path / "film.gif"
+        gcn(
+            *("synthesize", "--ckpt", trained["pyramid"], "--size", 32),
+            *("--out", tmp_path, "--video", film, *more),
+        )
+        with Image.open(film) as opened:
+            return opened.n_frames
+
+    assert frames("--candidates", 4) == frames()
 
 
 def test_a_film_of_the_chain(gcn, trained, tmp_path):

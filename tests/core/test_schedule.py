@@ -35,7 +35,7 @@ class Run:
         return list(itertools.islice(course, updates))
 
     def through_a_file(self, state, path):
-        model = current_model(self.plan, state, self.mean)
+        model = current_model(self.plan, state, self.observed, self.mean)
         save_checkpoint(
             path, Checkpoint(self.config, self.observed, self.mean, state, model, False)
         )
@@ -157,7 +157,7 @@ def test_resume_within_and_between_matching_paths(pause, run, small_level, tmp_p
     assert len(rest) == 10 - pause
     assert [info for _, info in rest] == [info for _, info in whole[pause:]]
     _assert_equal(rest[-1][0], whole[-1][0])
-    model = current_model(job.plan, rest[-1][0], job.mean)
+    model = current_model(job.plan, rest[-1][0], job.observed, job.mean)
     assert [len(level.matching) for level in model.levels] == [3, 3]
 
 
@@ -202,7 +202,7 @@ def test_a_finer_level_is_centred_at_matched_samples(run, small_level, machine):
 
 def _contrast(job, state, seed):
     """Local contrast of fresh samples of the level at hand over the data's."""
-    model = current_model(job.plan, state, job.mean)
+    model = current_model(job.plan, state, job.observed, job.mean)
     net = model.levels[-1].net
     made = final_images(synthesize(model, (24, 24), range(16), seed, device=job.machine.device))
     window = net.receptive_field
@@ -425,9 +425,9 @@ def test_a_linear_top_filter_that_answers_below_zero_is_not_dead(run, small_leve
 
 def test_a_current_model_can_be_had_at_any_time(run, small_level):
     job = run(small_level(learning={"averaging": 0.9}))
-    assert current_model(job.plan, begin(), job.mean).levels == ()
+    assert current_model(job.plan, begin(), job.observed, job.mean).levels == ()
     state = job.learn(3)[-1][0]
-    (level,) = current_model(job.plan, state, job.mean).levels
+    (level,) = current_model(job.plan, state, job.observed, job.mean).levels
     assert torch.equal(level.weights[0].w, state.average[0].w)
     assert not torch.equal(level.weights[0].w, state.weights[0].w)
     assert level.boundary == "torus"

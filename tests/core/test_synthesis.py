@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from gcn_cli.core.langevin import LangevinParams
+from gcn_cli.core.likeness import unlikeness
 from gcn_cli.core.matching import MatchingParams, Potentials, learn_stage, push
-from gcn_cli.core.model import LevelModel, Model, SamplerParams
+from gcn_cli.core.model import LevelModel, Model, SamplerParams, every_draw, with_likeness
 from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed
 from gcn_cli.core.pyramid import enlarge_torus
@@ -238,3 +239,65 @@ def test_cold_and_hot_differ_in_spread(zero, sample):
         float((sample(Model((level,), MEAN), temperature=t) - MEAN).std()) for t in (1.0, 0.25)
     )
     assert cold == pytest.approx(hot / 2, rel=1e-4)
+
+
+@pytest.fixture
+def choosy(model, draw_images):
+    """Two levels, of four and of two candidates."""
+    fine = model.levels[0]
+    observed = draw_images(1, 2, 24, 32, scale=20.0, dtype=torch.float32)
+    levels = (
+        replace(fine, scale=0.5, sampler=SamplerParams(6, 10.0, candidates=4)),
+        replace(fine, sampler=SamplerParams(3, 10.0, 1, candidates=2)),
+    )
+    return Model(tuple(with_likeness(level, observed) for level in levels), MEAN)
+
+
+def test_the_nearest_candidate_of_every_chain_goes_on(choosy, cpu):
+    size, chains = (24, 32), (0, 3, 1)
+    ends: dict[tuple[int, int], torch.Tensor] = {}
+    chosen = {}
+    for info in synthesize(choosy, size, chains, 5, device=cpu):
+        if info.chosen is None:
+            ends[info.level, info.candidate] = info.chains.clone()
+        else:
+            chosen[info.level] = info
+            assert info.step == sum(
+                lv.total_steps() * lv.sampler.candidates for lv in choosy.levels[: info.level + 1]
+            )
+    assert sorted(ends) == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]
+    for index, info in chosen.items():
+        drawn = torch.stack([ends[key] for key in sorted(ends) if key[0] == index])
+        far = torch.stack([unlikeness(choosy.levels[index].likeness, images) for images in drawn])
+        assert torch.equal(info.chosen, far.argmin(0))
+        assert torch.equal(info.chains, drawn[info.chosen, torch.arange(len(chains))])
+    assert len(set(chosen[0].chosen.tolist())) > 1  # not always the same number
+
+
+def test_the_first_candidate_is_what_is_drawn_without_any_choice(choosy, cpu, sample):
+    plain = every_draw(choosy)
+    coarse = replace(choosy, levels=choosy.levels[:1])
+    first = next(
+        info.chains.clone()
+        for info in synthesize(coarse, (24, 32), (0, 1), 5, device=cpu)
+        if info.step == coarse.levels[0].total_steps()
+    )
+    only = replace(plain, levels=plain.levels[:1])
+    assert torch.equal(first + MEAN, sample(only, (24, 32), (0, 1)))
+
+
+def test_a_choice_is_the_same_whatever_runs_beside_it(choosy, sample):
+    together = sample(choosy, (24, 32), range(4))
+    alone = sample(choosy, (24, 32), [2])
+    torch.testing.assert_close(alone[0], together[2], rtol=0, atol=1e-3)
+
+
+def test_candidates_window_by_window(choosy, sample):
+    whole, parts = sample(choosy, (24, 32), [1]), sample(choosy, (24, 32), [1], window=4)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-3)
+
+
+def test_candidates_need_something_to_be_chosen_by(choosy, sample):
+    blind = replace(choosy, levels=tuple(replace(lv, likeness=None) for lv in choosy.levels))
+    with pytest.raises(ValueError, match="nothing to choose"):
+        sample(blind, (24, 32))

@@ -173,6 +173,7 @@ def _level_rows(level: LevelFacts) -> list[tuple[str, str]]:
         ("eta", f"{level.eta:.4g}"),
         ("steps per sample", f"{level.steps}{snapshots}"),
         ("of these matching", str(level.matching_stages)),
+        ("candidates", str(level.candidates)),
     ]
 
 

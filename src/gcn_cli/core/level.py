@@ -33,7 +33,7 @@ from gcn_cli.core.matching import (
     learn_stage,
     push,
 )
-from gcn_cli.core.model import LevelModel, Model, SamplerParams
+from gcn_cli.core.model import LevelModel, Model, SamplerParams, every_draw
 from gcn_cli.core.network import Boundary, ConvNet, Weights, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed, generator
 from gcn_cli.core.pyramid import enlarge_torus, local_contrast, shrink
@@ -147,7 +147,7 @@ class Level:
         """Fresh samples of the coarser levels, enlarged: the centres that chains draw from."""
         if not finished:
             return None
-        coarse = Model(finished, torch.zeros_like(mean))
+        coarse = every_draw(Model(finished, torch.zeros_like(mean)))
         size = tuple(round(n / self.plan.scale) for n in self.plan.canvas)
         images = final_images(
             synthesize(
@@ -305,7 +305,7 @@ class Level:
         mean = torch.zeros(self.observed.shape[1], 1, 1)
         size = tuple(round(n / self.plan.scale) for n in params.canvas)
         course = synthesize(
-            Model((*self.finished, model), mean),
+            every_draw(Model((*self.finished, model), mean)),
             (size[0], size[1]),
             range(params.chains),
             derive_seed(self.seed, "matching"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from gcn_cli.core.langevin import LangevinParams
+from gcn_cli.core.likeness import Likeness, measure
 from gcn_cli.core.matching import Potentials
 from gcn_cli.core.network import Boundary, ConvNet, Weights
+from gcn_cli.core.pyramid import shrink
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class SamplerParams:
     It starts at the reference's centre plus ``start_noise`` grey levels of white noise. Where a
     learning path was kept, the chain takes ``steps`` steps under each of its snapshots, oldest
     first; then ``steps`` steps under the final weights, and ``polish`` steps at temperature 0,
-    which end near the mean of the Gaussian piece that the chain reached.
+    which end near the mean of the Gaussian piece that the chain reached. Of ``candidates`` such
+    chains, the one is kept that comes nearest to the observed images (`core.likeness`).
     """
 
     steps: int
     start_noise: float = 0.0
     polish: int = 0
+    candidates: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class LevelModel:
     matching: tuple[Potentials, ...] = ()
     matching_noise: float = 0.0
     """Grey levels of white noise with which the matching path begins."""
+    likeness: Likeness | None = None
+    """What candidates are chosen by; needed where there are several."""
 
     def segments(self) -> list[tuple[Weights, int, bool]]:
         """(weights, steps, hot) in the order that a fresh chain meets them."""
@@ -58,8 +64,20 @@ class LevelModel:
         return runs
 
     def total_steps(self) -> int:
-        """Langevin steps of one fresh chain, those of the matching path included."""
+        """Langevin steps of one candidate, those of the matching path included."""
         return sum(steps for _, steps, _ in self.segments()) + len(self.matching)
+
+
+def with_likeness(level: LevelModel, observed: Tensor) -> LevelModel:
+    """The level with what it chooses candidates by, where it has several.
+
+    Args:
+        level: with or without it.
+        observed: images (N, C, H, W) at full size, mean colour subtracted.
+    """
+    if level.sampler.candidates == 1 or level.likeness is not None:
+        return level
+    return replace(level, likeness=measure(shrink(observed, level.scale)))
 
 
 @dataclass(frozen=True)
@@ -83,6 +101,16 @@ class Model:
     def receptive_field(self) -> int:
         """Largest receptive field of any level, in px of the full size."""
         return max(math.ceil(lv.net.receptive_field / lv.scale) for lv in self.levels)
+
+
+def every_draw(model: Model) -> Model:
+    """The model without any choice among candidates: the law that learning sees."""
+    return replace(
+        model,
+        levels=tuple(
+            replace(level, sampler=replace(level.sampler, candidates=1)) for level in model.levels
+        ),
+    )
 
 
 def _multiple(level: LevelModel) -> int:

@@ -26,7 +26,7 @@ from gcn_cli.core.learning import (
 )
 from gcn_cli.core.level import Level, LevelPlan, Machine, Plan, StagePlan
 from gcn_cli.core.matching import MatchInfo, Potentials
-from gcn_cli.core.model import LevelModel, Model
+from gcn_cli.core.model import LevelModel, Model, with_likeness
 from gcn_cli.core.network import Weights, map_weights
 from gcn_cli.errors import DivergenceError
 
@@ -281,8 +281,13 @@ def level_model(plan: LevelPlan, state: LearningState) -> LevelModel:
     )
 
 
-def current_model(plan: Plan, state: LearningState, mean: Tensor) -> Model:
-    """All levels learned so far, the unfinished one included."""
-    if not state.weights:
-        return Model(state.finished, mean)
-    return Model((*state.finished, level_model(plan.levels[state.level], state)), mean)
+def current_model(plan: Plan, state: LearningState, observed: Tensor, mean: Tensor) -> Model:
+    """All levels learned so far, the unfinished one included.
+
+    ``observed`` (N, C, H, W) and ``mean`` (C, 1, 1) are what ``learn`` was given.
+    """
+    levels = state.finished
+    if state.weights:
+        levels = (*levels, level_model(plan.levels[state.level], state))
+    centred = observed - mean
+    return Model(tuple(with_likeness(level, centred) for level in levels), mean)

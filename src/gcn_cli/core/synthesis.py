@@ -10,8 +10,9 @@ from torch import Tensor
 
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
+from gcn_cli.core.likeness import Likeness, unlikeness
 from gcn_cli.core.matching import begin_path, push, push_
-from gcn_cli.core.model import LevelModel, Model, SamplerParams
+from gcn_cli.core.model import LevelModel, Model
 from gcn_cli.core.network import Weights
 from gcn_cli.core.noise import BAND, NoiseSource, derive_seed
 from gcn_cli.core.windows import Coarse, WindowedField, run_windowed
@@ -26,6 +27,9 @@ class SynthesisInfo:
     ``step`` of ``steps`` over all levels are done; ``chains`` (N, C, h, w) are the chains' current
     state at level ``level``, in grey levels with ``mean`` (C, 1, 1) subtracted. On a windowed
     canvas the chains move in place: read them before asking for the next.
+
+    Where a level has several candidates, they come one after the other, and after the last one
+    ``chains`` holds the chosen ones, and ``chosen`` (N,) their numbers.
     """
 
     level: int
@@ -33,6 +37,9 @@ class SynthesisInfo:
     steps: int
     chains: Tensor
     mean: Tensor
+    candidate: int = 0
+    candidates: int = 1
+    chosen: Tensor | None = None
 
     @property
     def images(self) -> Tensor:
@@ -133,30 +140,63 @@ def synthesize(
     nothing but rounding.
 
     Raises:
-        ValueError: a size that is no multiple of ``model.multiple`` on a torus, or too small.
+        ValueError: a size that is no multiple of ``model.multiple`` on a torus, or too small; or
+            candidates at a level that does not know what to choose by.
     """
     if any(n % model.multiple for n in size) and model.levels[0].boundary == "torus":
         raise ValueError(f"sides of {size} are not multiples of {model.multiple}")
-    total = sum(level.total_steps() for level in model.levels)
+    total = sum(level.total_steps() * level.sampler.candidates for level in model.levels)
     images: Tensor | None = None
     done, mean = 0, model.mean.to(device)
     for index, cold in enumerate(model.levels):
         level = _heated(cold, temperature)
         shape = (len(chains), model.channels, *(round(n * level.scale) for n in size))
-        noise = NoiseSource(derive_seed(seed, "level", index), chains, device)
         coarse = None
         if images is not None:
             factor = round(level.scale / model.levels[index - 1].scale)
             coarse = Coarse(images, factor, level.centre_gain)
-        begun = None
-        if start is not None and index == 0:
-            begun = start.to(device, copy=True)
-        course = _course(level, shape, noise, coarse, dtype, begun, window)  # type: ignore[arg-type]
+        count = level.sampler.candidates
+        best = _Best(level.likeness) if count > 1 else None
         images = None
-        for state in course:
-            images = state.images
-            yield SynthesisInfo(index, done + state.step, total, images, mean)
-        done += level.total_steps()
+        for number in range(count):
+            key = ("level", index, number) if number else ("level", index)
+            noise = NoiseSource(derive_seed(seed, *key), chains, device)
+            begun = None
+            if start is not None and index == 0:
+                begun = start.to(device, copy=True)
+            course = _course(level, shape, noise, coarse, dtype, begun, window)  # type: ignore[arg-type]
+            for state in course:
+                images = state.images
+                yield SynthesisInfo(index, done + state.step, total, images, mean, number, count)
+            done += level.total_steps()
+            if best is not None and images is not None:
+                best.meet(number, images)
+        if best is not None and best.images is not None:
+            images = best.images
+            yield SynthesisInfo(index, done, total, images, mean, count - 1, count, best.number)
+
+
+class _Best:
+    """The nearest candidate of every chain so far."""
+
+    def __init__(self, likeness: Likeness | None) -> None:
+        if likeness is None:
+            raise ValueError("there are candidates, and nothing to choose them by")
+        self.likeness = likeness
+        self.images: Tensor | None = None
+        self.number = self.distance = torch.zeros(0)
+
+    def meet(self, number: int, images: Tensor) -> None:
+        """Compare candidate ``number`` (N, C, H, W) of every chain with what is held."""
+        distance = unlikeness(self.likeness, images)
+        if self.images is None:
+            self.images, self.distance = images, distance
+            self.number = torch.zeros(len(images), dtype=torch.long, device=images.device)
+            return
+        nearer = (distance < self.distance) | self.distance.isnan()
+        self.images = torch.where(nearer.view(-1, 1, 1, 1), images, self.images)
+        self.distance = torch.where(nearer, distance, self.distance)
+        self.number = self.number.masked_fill(nearer, number)
 
 
 def _course(
@@ -226,8 +266,7 @@ def final_images(progress: Iterator[SynthesisInfo]) -> Tensor:
 
 def without_path(level: LevelModel, steps: int) -> LevelModel:
     """The same level sampled with ``steps`` steps under its final weights alone."""
-    sampler = SamplerParams(steps, level.sampler.start_noise, level.sampler.polish)
-    return replace(level, path=(), sampler=sampler)
+    return replace(level, path=(), sampler=replace(level.sampler, steps=steps))
 
 
 def _heated(level: LevelModel, temperature: float) -> LevelModel:
