@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,8 @@ _PATCH = 7  # pixels, the side of a patch
 _POSITIONS = 12_000  # patches drawn per picture and level
 _QUANTILES = 256  # points at which two distributions are compared
 _COHERENCE_SIDE = 512  # pixels of a picture that are looked up for copying, at most
-_BAND_VALUES = 2**24  # largest intermediate of that search
+_BAND_VALUES = 2**24  # of the largest intermediates: memory does not grow with the pictures
+_PIXELS = 2**20  # whose colours are compared, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,9 +254,15 @@ def _colour_distance(channels: int) -> Distance:
         axes = torch.cat([axes, F.normalize(_random(32, channels, seed=5), dim=1)])
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        return _wasserstein(axes @ a.flatten(1), axes @ b.flatten(1))[None]
+        return _wasserstein(axes @ _pixels(a), axes @ _pixels(b))[None]
 
     return distance
+
+
+def _pixels(image: Tensor) -> Tensor:
+    """Colours `(C, P)`; of a large picture evenly spaced ones."""
+    flat = image.flatten(1)
+    return flat[:, :: -(-flat.shape[1] // _PIXELS)]
 
 
 def _gram_distance(exemplar: Tensor, levels: int) -> Distance:
@@ -263,13 +270,16 @@ def _gram_distance(exemplar: Tensor, levels: int) -> Distance:
     bank = [_random(16, exemplar.shape[0], k, k, seed=6 + k) for k in (3, 5, 7, 11)]
     bank = [w - w.mean((2, 3), keepdim=True) for w in bank]  # flat colour is for `colour`
     pictures = _pyramid(exemplar, levels)
-    spreads = [_responses(picture, bank).std(1, keepdim=True) + 1e-3 for picture in pictures]
+    spreads = [_spread(picture, bank) + 1e-3 for picture in pictures]
 
     def grams(image: Tensor) -> list[Tensor]:
         found = []
         for picture, spread in zip(_pyramid(image, levels), spreads, strict=True):
-            features = (_responses(picture, bank) / spread).relu()
-            found.append(features @ features.T / features.shape[1])
+            gram, count = torch.zeros(()), 0
+            for responses in _responses(picture, bank):
+                features = (responses / spread).relu()
+                gram, count = gram + features @ features.T, count + features.shape[1]
+            found.append(gram / count)
         return found
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
@@ -279,11 +289,27 @@ def _gram_distance(exemplar: Tensor, levels: int) -> Distance:
     return distance
 
 
-def _responses(picture: Tensor, bank: list[Tensor]) -> Tensor:
-    """Filter maps where every filter of the bank fits, `(filters, positions)`."""
-    maps = [F.conv2d(picture[None], w)[0] for w in bank]
-    H, W = maps[-1].shape[1:]  # of the largest filter
-    return torch.cat([_centre(m, H, W).flatten(1) for m in maps])
+def _responses(picture: Tensor, bank: list[Tensor]) -> Iterator[Tensor]:
+    """Filter maps where every filter of the bank fits, `(filters, positions)`, in bands of rows."""
+    reach = bank[-1].shape[-1] - 1  # of the largest filter
+    rows, columns = (n - reach for n in picture.shape[1:])
+    band = max(1, _BAND_VALUES // (columns * sum(len(w) for w in bank)))
+    for top in range(0, rows, band):
+        block = picture[None, :, top : min(rows, top + band) + reach]
+        maps = [F.conv2d(block, w)[0] for w in bank]
+        yield torch.cat([_centre(m, *maps[-1].shape[1:]).flatten(1) for m in maps])
+
+
+def _spread(picture: Tensor, bank: list[Tensor]) -> Tensor:
+    """Standard deviation of every filter's response, `(filters, 1)`."""
+    total = square = torch.zeros((), dtype=torch.float64)
+    count = 0
+    for responses in _responses(picture, bank):
+        exact = responses.double()
+        total, square = total + exact.sum(1), square + exact.square().sum(1)
+        count += responses.shape[1]
+    variance = (square - total.square() / count) / max(1, count - 1)
+    return variance.clamp_min(0).sqrt().float()[:, None]
 
 
 def _centre(maps: Tensor, H: int, W: int) -> Tensor:

@@ -222,3 +222,15 @@ def test_flat_pictures_and_the_smallest_size():
 def test_refusals(exemplar, samples, sentence):
     with pytest.raises(ImageError, match=sentence):
         evaluate_texture(exemplar, samples)
+
+
+def test_large_pictures_are_compared_in_bands_and_by_some_of_their_pixels(monkeypatch):
+    exemplar, sample = blobs(0), blobs(5)[None]
+    whole = evaluate_texture(exemplar, sample)
+    monkeypatch.setattr(metrics, "_BAND_VALUES", 50_000)
+    monkeypatch.setattr(metrics, "_PIXELS", 8000)
+    parts = evaluate_texture(exemplar, sample)
+    assert parts.gram == pytest.approx(whole.gram, rel=1e-4)
+    assert parts.colour == pytest.approx(whole.colour, rel=0.2)  # half of 9216 pixels
+    assert parts.colour != whole.colour
+    assert parts.coherence == whole.coherence
