@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -52,6 +53,7 @@ from gcn_cli.plan import Subject, build_plan, mean_colour
 from gcn_cli.progress import Progress
 from gcn_cli.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
 
+_HUGE, _MODERATE = 12, 6  # sides of an image, in fields of view of the widest network
 _GRID_CHAINS = 16
 
 
@@ -143,6 +145,19 @@ def plan_job(config: Config, job: Job) -> Plan:
     except ImageError as error:
         where = job.sources[0].name if len(job.sources) == 1 else job.name
         raise ImageError(f"{where}: {error}") from error
+
+
+def size_hint(job: Job, plan: Plan) -> str | None:
+    """What to tell of an image that dwarfs what the networks see of it at a time."""
+    field = max(math.ceil(level.net.receptive_field / level.scale) for level in plan.levels)
+    height, width = job.observed.shape[-2:]
+    if min(height, width) < _HUGE * field:
+        return None
+    side = 64 * round(_MODERATE * field / 64)
+    return (
+        f"{job.name}: of {width}x{height} px the networks see {field} px at a time; if its motifs "
+        f"are wider, let it learn from a smaller copy: --set images.max_side={side}"
+    )
 
 
 def train_job(

@@ -15,6 +15,7 @@ import yaml
 
 from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.config import read_yaml, resolve
+from gcn_cli.imaging import save_png
 from gcn_cli.rundir import read_jsonl
 
 RUN_FILES = {"run.pt", "config.yaml", "meta.json", "metrics.jsonl", "reals.png"}
@@ -100,6 +101,17 @@ def test_dry_run_prints_the_config_and_the_cost_and_writes_nothing(gcn, box, tmp
     for word in ("level 1: 8@3, 8@3; 808 parameters", "1,784 parameters, 24 updates", "MiB and"):
         assert word in result.stderr
     assert listing(tmp_path) == {"again.yaml"}
+
+
+@pytest.mark.parametrize(("side", "told"), [(119, False), (120, True)])
+def test_images_that_dwarf_the_networks_are_told_of(gcn, box, tmp_path, side, told):
+    image = tmp_path / "large.png"
+    noise = torch.randint(256, (3, side, side), generator=torch.Generator().manual_seed(0))
+    save_png(image, noise.float())
+    out = tmp_path / "runs"
+    result = _train(gcn, box, out, "--dry-run", "--images", image, config="pyramid")
+    assert result.exit_code == 0
+    assert ("a smaller copy: --set images.max_side=64" in result.stderr) == told
 
 
 def test_the_default_preset_is_texture(gcn, box):

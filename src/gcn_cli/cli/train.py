@@ -91,7 +91,7 @@ def train(
     overrides += [] if seed is None else [f"seed={seed}"]
 
     from gcn_cli.config import choose
-    from gcn_cli.experiment import Stop, load_jobs, plan_job
+    from gcn_cli.experiment import Stop, load_jobs, plan_job, size_hint
     from gcn_cli.machine import choose_machine, describe
 
     chosen = choose(config, preset, overrides)
@@ -103,6 +103,9 @@ def train(
         left_out = len(chosen.levels) - len(plan.levels)
         if left_out:
             say(f"{job.name}: too small for the coarsest {left_out} of the levels", quiet)
+        hint = size_hint(job, plan)
+        if hint is not None:
+            say(hint, quiet)
     if dry_run:
         _tell_cost(chosen, jobs, plans, machine, quiet)
         return
