@@ -126,7 +126,8 @@ class LearningConfig(_Strict):
 class SamplingConfig(_Strict):
     """How fresh chains of one level run; ``start_noise`` in units of sigma.
 
-    Of ``candidates`` chains the one is kept whose statistics are nearest to the image's.
+    Of ``candidates`` chains the one is kept whose statistics are nearest to the image's; canvases
+    of more than twice the image's area have fewer.
     """
 
     steps: int | None = Field(default=None, ge=1)

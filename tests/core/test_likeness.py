@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from gcn_cli.core import likeness as module
-from gcn_cli.core.likeness import measure, unlikeness
+from gcn_cli.core.likeness import draws, measure, unlikeness
 
 
 def _noise(seed, channels, size):
@@ -97,3 +97,11 @@ def test_a_flat_exemplar_and_flat_candidates():
     flat = torch.zeros(1, 1, 32, 32)
     assert bool(unlikeness(measure(flat), flat).isfinite())
     assert bool(unlikeness(measure(30 * _noise(0, 1, 32)), flat).isfinite())
+
+
+def test_large_canvases_are_worth_fewer_candidates(known):
+    sizes = [(32, 32), (128, 128), (128, 256), (256, 256), (512, 512), (4096, 4096)]
+    assert [draws(known, 8, size) for size in sizes] == [8, 8, 8, 4, 1, 1]
+    assert draws(None, 1, (64, 64)) == 1
+    with pytest.raises(ValueError, match="nothing to choose"):
+        draws(None, 2, (64, 64))

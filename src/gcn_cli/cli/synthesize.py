@@ -65,7 +65,7 @@ def synthesize(
             min=1,
             max=1024,
             help="Coarse drafts of each picture, of which the nearest to the exemplar is kept. "
-            "As the preset has it, unless given.",
+            "Fewer on pictures much larger than it. As the preset has it, unless given.",
         ),
     ] = None,
     video: Annotated[

@@ -50,21 +50,41 @@ class Octave(NamedTuple):
 
 
 class Likeness(NamedTuple):
-    """Statistics of observed images, fine octave first; ``side`` px of a patch."""
+    """Statistics of observed images, fine octave first.
+
+    ``side`` px of a patch; ``area`` px of one image.
+    """
 
     side: int
+    area: int
     octaves: tuple[Octave, ...]
 
 
 @torch.no_grad()
 def measure(observed: Tensor) -> Likeness:
     """Statistics of observed images (N, C, H, W), grey levels."""
-    side = min(_SIDE, *observed.shape[-2:])
+    side, area = min(_SIDE, *observed.shape[-2:]), observed.shape[-2] * observed.shape[-1]
     octaves = [_octave(observed, side, 0)]
     while len(octaves) < _OCTAVES and min(observed.shape[-2:]) >= 2 * _LEAST:
         observed = halve(observed, wrap=False)
         octaves.append(_octave(observed, side, len(octaves)))
-    return Likeness(side, tuple(octaves))
+    return Likeness(side, area, tuple(octaves))
+
+
+def draws(likeness: Likeness | None, candidates: int, size: tuple[int, int]) -> int:
+    """How many candidates a canvas of ``size`` (H, W) is worth.
+
+    All of them up to twice the exemplar's area; on larger canvases, where chance averages out,
+    as many as cover the same area.
+
+    Raises:
+        ValueError: there are candidates, and nothing to choose them by.
+    """
+    if candidates == 1:
+        return 1
+    if likeness is None:
+        raise ValueError("there are candidates, and nothing to choose them by")
+    return max(1, min(candidates, round(candidates * 2 * likeness.area / (size[0] * size[1]))))
 
 
 @torch.no_grad()

@@ -22,7 +22,8 @@ class SamplerParams:
     learning path was kept, the chain takes ``steps`` steps under each of its snapshots, oldest
     first; then ``steps`` steps under the final weights, and ``polish`` steps at temperature 0,
     which end near the mean of the Gaussian piece that the chain reached. Of ``candidates`` such
-    chains, the one is kept that comes nearest to the observed images (`core.likeness`).
+    chains, fewer on large canvases, the one is kept that comes nearest to the observed images
+    (`core.likeness`).
     """
 
     steps: int

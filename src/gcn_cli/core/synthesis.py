@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
-from gcn_cli.core.likeness import Likeness, unlikeness
+from gcn_cli.core.likeness import Likeness, draws, unlikeness
 from gcn_cli.core.matching import begin_path, push, push_
 from gcn_cli.core.model import LevelModel, Model
 from gcn_cli.core.network import Weights
@@ -145,18 +145,20 @@ def synthesize(
     """
     if any(n % model.multiple for n in size) and model.levels[0].boundary == "torus":
         raise ValueError(f"sides of {size} are not multiples of {model.multiple}")
-    total = sum(level.total_steps() * level.sampler.candidates for level in model.levels)
+    counts = [draws(lv.likeness, lv.sampler.candidates, _size(lv, size)) for lv in model.levels]
+    pairs = zip(model.levels, counts, strict=True)
+    total = sum(level.total_steps() * count for level, count in pairs)
     images: Tensor | None = None
     done, mean = 0, model.mean.to(device)
     for index, cold in enumerate(model.levels):
         level = _heated(cold, temperature)
-        shape = (len(chains), model.channels, *(round(n * level.scale) for n in size))
+        shape = (len(chains), model.channels, *_size(level, size))
         coarse = None
         if images is not None:
             factor = round(level.scale / model.levels[index - 1].scale)
             coarse = Coarse(images, factor, level.centre_gain)
-        count = level.sampler.candidates
-        best = _Best(level.likeness) if count > 1 else None
+        count = counts[index]
+        best = _Best(level.likeness) if count > 1 and level.likeness is not None else None
         images = None
         for number in range(count):
             key = ("level", index, number) if number else ("level", index)
@@ -164,7 +166,7 @@ def synthesize(
             begun = None
             if start is not None and index == 0:
                 begun = start.to(device, copy=True)
-            course = _course(level, shape, noise, coarse, dtype, begun, window)  # type: ignore[arg-type]
+            course = _course(level, shape, noise, coarse, dtype, begun, window)
             for state in course:
                 images = state.images
                 yield SynthesisInfo(index, done + state.step, total, images, mean, number, count)
@@ -176,12 +178,15 @@ def synthesize(
             yield SynthesisInfo(index, done, total, images, mean, count - 1, count, best.number)
 
 
+def _size(level: LevelModel, size: tuple[int, int]) -> tuple[int, int]:
+    """A full-size canvas (H, W) at a level's scale."""
+    return round(size[0] * level.scale), round(size[1] * level.scale)
+
+
 class _Best:
     """The nearest candidate of every chain so far."""
 
-    def __init__(self, likeness: Likeness | None) -> None:
-        if likeness is None:
-            raise ValueError("there are candidates, and nothing to choose them by")
+    def __init__(self, likeness: Likeness) -> None:
         self.likeness = likeness
         self.images: Tensor | None = None
         self.number = self.distance = torch.zeros(0)
