@@ -368,3 +368,16 @@ def test_dither_spans_the_total_stride(small_config, small_level):
     level = build_plan(config, Subject(1, 24, 24, 40.0)).levels[0]
     assert level.langevin.dither == level.net.total_stride == 2
     assert math.isclose(level.langevin.eta, 36 / 800)
+
+
+@pytest.mark.parametrize(
+    ("pace", "factor"), [(2.0, 1), (1.0, 1), (0.5, 1), (0.25, 2), (0.16, 3.125), (0.001, 4)]
+)
+def test_in_a_hurry_adam_takes_larger_steps(small_config, small_level, pace, factor):
+    def rate(optimiser):
+        config = small_config(small_level(learning={"optimiser": optimiser}), pace=pace)
+        plan = build_plan(config, Subject(1, 24, 24, 30.0))
+        return plan.levels[0].stages[0].learning.optimiser.rate
+
+    assert rate({"name": "adam", "rate": 1e-3}) == pytest.approx(factor * 1e-3)
+    assert rate({"name": "sgd", "rate": 1e-4}) == 1e-4  # the paper's own stays as it is

@@ -18,6 +18,11 @@ from gcn_cli.core.model import SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec
 from gcn_cli.errors import ConfigError, ImageError
 
+_HURRY = 0.5
+"""Pace below which Adam's rate rises as the updates fall: what they move in all stays the same."""
+_HASTE = 4.0
+"""The most by which the rate rises."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -220,7 +225,8 @@ def _learning(config: Config, level: LevelConfig, sigma: float, fall: float) -> 
     chosen = settings.optimiser
     optimiser: AdamParams | SgdParams
     if isinstance(chosen, AdamConfig):
-        optimiser = AdamParams(chosen.rate * fall, chosen.beta1, chosen.beta2, chosen.decay)
+        rate = chosen.rate * fall * min(_HASTE, max(1.0, _HURRY / config.pace))
+        optimiser = AdamParams(rate, chosen.beta1, chosen.beta2, chosen.decay)
     else:
         optimiser = SgdParams(chosen.rate * fall, chosen.decay, chosen.bias_factor, chosen.cap)
     return LearningParams(
