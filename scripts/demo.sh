@@ -11,7 +11,7 @@ jobs="${DEMO_JOBS:-$(getconf _NPROCESSORS_ONLN)}"
 mkdir -p "$out"
 export OMP_NUM_THREADS=1
 printf '%s\0' textures/*.png | xargs -0 -P "$jobs" -I{} \
-  "$gcn" train --images {} --config texture --set budget="${DEMO_BUDGET:-45}" --out "$out" > "$out/runs.txt"
+  "$gcn" train --images {} --config texture --set budget="${DEMO_BUDGET:-55}" --out "$out" > "$out/runs.txt"
 while read -r run; do
   "$gcn" synthesize --ckpt "$run" --size 256 --n 2 --seed 1 -o "$run/fresh" --quiet > /dev/null
 done < "$out/runs.txt"

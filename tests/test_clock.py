@@ -91,6 +91,19 @@ def test_a_hopeless_run_keeps_a_quarter(course):
     assert [level.learning.updates for level in shorter.levels] == [20, 5]
 
 
+def test_a_shortened_level_takes_larger_steps(course):
+    """A quarter of the updates is what a pace of 0.25 leaves: twice the rate, as there."""
+    config, plan = course
+    shorter = _at(500.0, plan, 20).shortened(config, plan, replace(begin(), level=1))
+    assert shorter is not None
+    before, after = ([lv.learning.optimiser.rate for lv in c.levels] for c in (config, shorter))
+    assert after == pytest.approx([before[0], 2 * before[1]])
+    paced = config.model_copy(update={"pace": 0.25})
+    shorter = _at(500.0, plan, 20).shortened(paced, plan, replace(begin(), level=1))
+    assert shorter is not None
+    assert shorter.levels[1].learning.optimiser.rate == pytest.approx(3 * before[1])  # 6 / 2
+
+
 def test_a_run_in_time_and_a_run_within_a_level_go_on_as_they_are(course):
     config, plan = course
     between = replace(begin(), level=1)

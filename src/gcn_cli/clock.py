@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gcn_cli.config import Config, LevelConfig
+from gcn_cli.config import AdamConfig, Config, LevelConfig
 from gcn_cli.core.guard import StepInfo
 from gcn_cli.core.level import LevelPlan, Plan, glimpse_size
 from gcn_cli.core.matching import MatchInfo
 from gcn_cli.core.schedule import LearningState
+from gcn_cli.plan import haste
 
 _LATE = 1.05  # expected time over the budget from which on updates are left out
 _LOOK_UP = 2700  # multiply-adds that take as long as reading a slope off its table, as measured
@@ -75,13 +76,17 @@ class Clock:
             return None
         keep = min(1.0, max(_FEWEST, (config.budget - self.elapsed) / left))
         first = len(config.levels) - len(plan.levels) + state.level  # small images drop levels
-        ahead = [_with_fewer(level, keep) for level in config.levels[first:]]
+        ahead = [_with_fewer(level, keep, config.pace) for level in config.levels[first:]]
         return config.model_copy(update={"levels": (*config.levels[:first], *ahead)})
 
 
-def _with_fewer(level: LevelConfig, keep: float) -> LevelConfig:
+def _with_fewer(level: LevelConfig, keep: float, pace: float) -> LevelConfig:
     updates = max(1, round(level.learning.updates * keep))
-    learning = level.learning.model_copy(update={"updates": updates})
+    optimiser = level.learning.optimiser
+    if isinstance(optimiser, AdamConfig):  # as at the lower pace that it comes to
+        rate = optimiser.rate * haste(pace * keep) / haste(pace)
+        optimiser = optimiser.model_copy(update={"rate": rate})
+    learning = level.learning.model_copy(update={"updates": updates, "optimiser": optimiser})
     matching = level.matching
     if matching is not None:
         stages = max(1, round(matching.stages * keep))

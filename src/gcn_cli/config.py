@@ -229,7 +229,7 @@ class Config(_Strict):
     for fp32. ``unit`` says what sigma and eps count: ``grey`` levels, or ``contrast``, the
     exemplar's standard deviation. ``pace`` multiplies every level's updates; ``budget``, in
     seconds for one model, lowers it where this machine would take longer (0: no limit). Below a
-    pace of one half Adam's rate rises by as much as the updates fall, at most four times.
+    pace of one half Adam's rate rises by as much as the updates fall, at most six times.
     ``canvas`` is the side of the chains in px of the full size (None: the exemplar's own).
     Of ``trials`` models, learned with different seeds, the one is kept whose fresh samples show the
     exemplar's shapes best; ``budget`` is for all of them together.

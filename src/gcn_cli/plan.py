@@ -20,7 +20,7 @@ from gcn_cli.errors import ConfigError, ImageError
 
 _HURRY = 0.5
 """Pace below which Adam's rate rises as the updates fall: what they move in all stays the same."""
-_HASTE = 4.0
+_HASTE = 6.0
 """The most by which the rate rises."""
 
 
@@ -38,6 +38,11 @@ class Subject:
         """Read it off images (N, C, H, W) and their mean colour (C, 1, 1)."""
         _, c, h, w = observed.shape
         return Subject(c, h, w, float((observed - mean).std()))
+
+
+def haste(pace: float) -> float:
+    """By how much Adam's rate rises at a pace."""
+    return min(_HASTE, max(1.0, _HURRY / pace))
 
 
 def mean_colour(observed: Tensor) -> Tensor:
@@ -225,7 +230,7 @@ def _learning(config: Config, level: LevelConfig, sigma: float, fall: float) -> 
     chosen = settings.optimiser
     optimiser: AdamParams | SgdParams
     if isinstance(chosen, AdamConfig):
-        rate = chosen.rate * fall * min(_HASTE, max(1.0, _HURRY / config.pace))
+        rate = chosen.rate * fall * haste(config.pace)
         optimiser = AdamParams(rate, chosen.beta1, chosen.beta2, chosen.decay)
     else:
         optimiser = SgdParams(chosen.rate * fall, chosen.decay, chosen.bias_factor, chosen.cap)
