@@ -160,7 +160,7 @@ def test_candidates_are_chosen_alike_after_loading(saved, path, machine):
     assert not torch.equal(sample(loaded), sample(saved.model))
 
 
-@pytest.mark.parametrize("count", [0, 10**9, float("nan")])
+@pytest.mark.parametrize("count", [0, 10**9, float("nan"), 2.5])
 def test_an_absurd_number_of_candidates_is_refused(write, count):
     write(lambda data: data["model"][0]["sampler"].update(candidates=count))
     with pytest.raises(CheckpointError, match="damaged"):

@@ -260,7 +260,8 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
         raise ValueError("a setting is not a finite number")
     if not 0 < data["scale"] <= 1 or data["sampler"]["steps"] < 1:
         raise ValueError("scale or steps are out of range")
-    if not 1 <= data["sampler"].get("candidates", 1) <= MAX_CANDIDATES:
+    count = data["sampler"].get("candidates", 1)  # absent from files written before there were any
+    if not isinstance(count, int) or not 1 <= count <= MAX_CANDIDATES:
         raise ValueError("the number of candidates is out of range")
     weights = _unpack_weights(data["weights"], net)
     if len(weights) != len(net.layers):

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gcn_cli.core.matching import halve
 from gcn_cli.core.noise import generator
+from gcn_cli.core.patches import count_patches, quantiles, take_patches
 
 _SIDE = 7  # px of a patch
 _TEMPLATES, _FILTERS, _QUANTILES = 64, 48, 64
@@ -143,7 +144,7 @@ def _describe(octave: Octave, patches: Tensor) -> tuple[Tensor, ...]:
     alike = octave.templates @ (patches / (contrast + octave.fade)).T
     responses = (octave.filters @ patches.T).relu()
     moments = responses @ responses.T / len(patches)
-    return _quantiles(alike), _quantiles(contrast.T), moments
+    return quantiles(alike, _QUANTILES), quantiles(contrast.T, _QUANTILES), moments
 
 
 def _apart(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -157,25 +158,9 @@ def _apart(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> tuple[Tensor, 
 
 def _patches(images: Tensor, side: int, wrap: bool) -> Tensor:
     """Patches (P, C * side^2) of images (N, C, H, W), each less its mean colour."""
-    n, _, height, width = images.shape
-    edge = 0 if wrap else side - 1
-    total = n * (height - edge) * (width - edge)
+    total = count_patches(images, side, wrap)
     pick = torch.arange(total)
     if total > _PATCHES:
         pick = torch.randint(total, (_PATCHES,), generator=generator(_SEED, "patches", total))
-    pick = pick.to(images.device)
-    x, rest = pick % (width - edge), pick // (width - edge)
-    y, which = rest % (height - edge), rest // (height - edge)
-    offset = torch.arange(side, device=images.device)
-    y, x = (y[:, None] + offset) % height, (x[:, None] + offset) % width
-    cut = images[which[:, None, None], :, y[:, :, None], x[:, None, :]]  # (P, p, p, C)
-    free = cut - cut.mean((1, 2), keepdim=True)
-    return free.permute(0, 3, 1, 2).flatten(1)
-
-
-def _quantiles(values: Tensor) -> Tensor:
-    """Evenly spaced quantiles (K, Q) of the rows of ``values`` (K, P)."""
-    ordered = values.sort(1).values
-    count = values.shape[1]
-    place = (torch.arange(_QUANTILES, device=values.device) + 0.5) * (count / _QUANTILES)
-    return ordered[:, place.long().clamp_max(count - 1)]
+    patches = take_patches(images, side, pick, wrap)
+    return (patches - patches.mean((2, 3), keepdim=True)).flatten(1)

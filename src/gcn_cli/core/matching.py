@@ -38,6 +38,7 @@ from gcn_cli.core.filters import (
     white_filters,
 )
 from gcn_cli.core.noise import NoiseSource, generator
+from gcn_cli.core.patches import count_patches, quantiles, take_patches
 
 _QUANTILES = 64
 _KNOTS = 256  # of a potential: breaks in its slope, evenly spaced between the outer quantiles
@@ -170,8 +171,10 @@ def learn_stage(
     for _ in range(turn.octave):
         observed, chains = halve(observed, wrap=False), halve(chains, wrap=True)
     filters = _bank(params, stage, observed, chains, seed).to(chains.device)
-    seen = _quantiles(_responses(observed, filters, seed, ("observed", stage), wrap=False))
-    made = _quantiles(_responses(chains, filters, seed, ("chains", stage), wrap=True))
+    seen = quantiles(
+        _responses(observed, filters, seed, ("observed", stage), wrap=False), _QUANTILES
+    )
+    made = quantiles(_responses(chains, filters, seed, ("chains", stage), wrap=True), _QUANTILES)
     low, high = made[:, 0], made[:, -1]
     span = (high - low).clamp_min(1e-6)
     places = torch.linspace(0, 1, _KNOTS, device=chains.device)
@@ -326,24 +329,8 @@ def _responses(
 
 def _patches(images: Tensor, side: int, count: int, rng: torch.Generator, wrap: bool) -> Tensor:
     """``count`` random patches (P, C * side^2) of images (N, C, H, W), tori with ``wrap``."""
-    n, _, height, width = images.shape
-    edge = 0 if wrap else side - 1
-    total = n * (height - edge) * (width - edge)
-    pick = torch.randint(total, (count,), generator=rng).to(images.device)
-    x, rest = pick % (width - edge), pick // (width - edge)
-    y, which = rest % (height - edge), rest // (height - edge)
-    offset = torch.arange(side, device=images.device)
-    y, x = (y[:, None] + offset) % height, (x[:, None] + offset) % width
-    cut = images[which[:, None, None], :, y[:, :, None], x[:, None, :]]  # (P, p, p, C)
-    return cut.permute(0, 3, 1, 2).flatten(1)
-
-
-def _quantiles(values: Tensor) -> Tensor:
-    """Evenly spaced quantiles (K, Q) of the rows of ``values`` (K, P)."""
-    ordered = values.sort(1).values
-    count = values.shape[1]
-    place = (torch.arange(_QUANTILES, device=values.device) + 0.5) * (count / _QUANTILES)
-    return ordered[:, place.long().clamp_max(count - 1)]
+    pick = torch.randint(count_patches(images, side, wrap), (count,), generator=rng)
+    return take_patches(images, side, pick, wrap).flatten(1)
 
 
 def _carried(at: Tensor, knots: Tensor, values: Tensor) -> Tensor:
