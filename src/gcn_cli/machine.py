@@ -111,6 +111,7 @@ def facts() -> dict[str, object]:
         "memory_gib": None if memory is None else round(memory / 2**30, 1),
         "cpu_bfloat16": has_bfloat16(),
         "auto_precision": "bf16" if machine.dtype == torch.bfloat16 else "fp32",
+        "triton": importlib.util.find_spec("triton") is not None,
         "extra_report": importlib.util.find_spec("matplotlib") is not None,
         "extra_video": importlib.util.find_spec("imageio") is not None,
     }

@@ -90,7 +90,14 @@ def test_the_core_knows_torch_and_the_standard_library_only(name):
     import sys
 
     allowed = {*sys.stdlib_module_names, "torch", "gcn_cli"}
+    if name == "core.kernels":  # PyTorch brings it along where these are of use
+        allowed.add("triton")
     assert {found.split(".")[0] for found in _imports(name)} <= allowed
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_loads_the_cuda_kernels_on_import(name):
+    assert "core.kernels" not in _own(name, deep=False)
 
 
 def test_no_command_imports_another():

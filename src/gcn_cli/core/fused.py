@@ -22,7 +22,7 @@ _LEAST_CHANNELS = 4
 
 
 @dataclass(frozen=True)
-class _Geometry:
+class Geometry:
     """One layer after space to depth; lengths in blocks of ``stride`` px, rows then columns."""
 
     spec: LayerSpec
@@ -39,10 +39,22 @@ class _Geometry:
         """Blocks after the map that the decoder's first window reaches back over."""
         return self.taps - 1 - self.lead
 
+    @property
+    def deep(self) -> int:
+        """Channels after space to depth."""
+        return self.channels * self.spec.stride**2
+
+    @property
+    def padded(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns of what the encoder's and the decoder's convolution read."""
+        more = self.taps - 1
+        up = (self.out[0] + more, self.out[1] + more)
+        return up, (self.blocks[0] + more, self.blocks[1] + more)
+
 
 def _geometry(
     spec: LayerSpec, channels: int, size: tuple[int, int], boundary: Boundary
-) -> _Geometry:
+) -> Geometry:
     before, after = margins(spec, boundary)
     s = spec.stride
     lead = -(-before // s)
@@ -51,9 +63,26 @@ def _geometry(
     out = tuple((n + before + after - spec.size) // s + 1 for n in size)
     blocks = tuple(-(-n // s) for n in size)
     wrap = boundary == "torus"
-    return _Geometry(
+    return Geometry(
         spec, (blocks[0], blocks[1]), (out[0], out[1]), taps, lead, offset, wrap, channels
     )
+
+
+def geometries(net: ConvNet, size: tuple[int, int], boundary: Boundary) -> list[Geometry]:
+    """All layers over a canvas of ``size`` (H, W).
+
+    Raises:
+        ValueError: a torus smaller than a layer's margin, or sizes that the network refuses.
+    """
+    sizes = net.map_sizes(size, boundary)
+    layers = [
+        _geometry(spec, c, here, boundary)
+        for spec, c, here in zip(net.layers, net.in_channels(), sizes[:-1], strict=True)
+    ]
+    for layer in layers:
+        if layer.wrap and min(layer.blocks) < layer.taps - 1:
+            raise ValueError(f"a torus of {size[0]}x{size[1]} px is too small for these filters")
+    return layers
 
 
 class _Buffer:
@@ -107,22 +136,15 @@ class FusedBasis:
             ValueError: a torus smaller than a layer's margin, or sizes that the network refuses.
         """
         batch, _, height, width = shape
-        sizes = net.map_sizes((height, width), boundary)
         like = torch.empty(0, dtype=dtype, device=device)
         self.net, self.like, self.size = net, like, (height, width)
-        self._layers = [
-            _geometry(spec, c, size, boundary)
-            for spec, c, size in zip(net.layers, net.in_channels(), sizes[:-1], strict=True)
-        ]
+        self._layers = geometries(net, self.size, boundary)
         self._up, self._down = [], []
         for layer in self._layers:
-            if layer.wrap and min(layer.blocks) < layer.taps - 1:
-                raise ValueError(f"a torus of {height}x{width} px is too small for these filters")
-            rows = (layer.out[0] + layer.taps - 1, layer.out[1] + layer.taps - 1)
-            cols = (layer.blocks[0] + layer.taps - 1, layer.blocks[1] + layer.taps - 1)
-            deep = max(_LEAST_CHANNELS, layer.channels * layer.spec.stride**2)
-            self._up.append(_Buffer(rows, layer.blocks, layer.lead, deep, batch, like))
-            self._down.append(_Buffer(cols, layer.out, layer.tail, layer.spec.filters, batch, like))
+            up, down = layer.padded
+            deep = max(_LEAST_CHANNELS, layer.deep)
+            self._up.append(_Buffer(up, layer.blocks, layer.lead, deep, batch, like))
+            self._down.append(_Buffer(down, layer.out, layer.tail, layer.spec.filters, batch, like))
         self._encode: list[tuple[Tensor, Tensor]] = []
         self._decode: list[Tensor] = []
 
@@ -176,7 +198,7 @@ class FusedBasis:
             if layer.wrap:
                 buffer.wrap()
             g = F.conv2d(buffer.full, self._decode[index])
-            g = g[:, : layer.channels * layer.spec.stride**2]
+            g = g[:, : layer.deep]
             if layer.spec.stride > 1:
                 g = F.pixel_shuffle(g, layer.spec.stride)
             size = self._layers[index - 1].out if index else self.size

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -84,6 +85,25 @@ class ChainInfo:
     basis: Tensor
 
 
+@runtime_checkable
+class Runner(Protocol):
+    """A basis that takes whole runs of steps by itself; the arguments of `run_langevin`."""
+
+    def run(
+        self,
+        state: ChainState,
+        params: LangevinParams,
+        steps: int,
+        noise: NoiseSource,
+        centre: Tensor | None,
+        purpose: str,
+        done: int,
+        total: int,
+    ) -> tuple[ChainState, ChainInfo]:
+        """See `run_langevin`."""
+        ...
+
+
 def langevin_step(
     images: Tensor,
     basis: Basis,
@@ -134,7 +154,7 @@ def move(
 @torch.no_grad()
 def run_langevin(
     state: ChainState,
-    basis: Basis,
+    basis: Basis | Runner,
     params: LangevinParams,
     steps: int,
     noise: NoiseSource,
@@ -149,6 +169,8 @@ def run_langevin(
     ``state.step``. Where a run is cut into pieces, ``done`` of its ``total`` steps lie behind,
     which matters to cooling alone. No value is read back from the device.
     """
+    if isinstance(basis, Runner):
+        return basis.run(state, params, steps, noise, centre, purpose, done, total or steps)
     images, b = state.images, torch.zeros_like(state.images)
     z = torch.empty_like(images, memory_format=torch.contiguous_format)
     for k in range(steps):

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gcn_cli.core.fused import FusedBasis
+from gcn_cli.core.device import AnyBasis, make_basis
 from gcn_cli.core.guard import GuardParams
 from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.core.learning import (
     Gradient,
     LearningParams,
+    as_weights,
     likelihood_gradient,
+    parameters,
     recentre,
     scale_tilt,
     torus_lead,
@@ -37,6 +39,7 @@ from gcn_cli.core.model import LevelModel, Model, SamplerParams, every_draw
 from gcn_cli.core.network import Boundary, ConvNet, Weights, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed, generator
 from gcn_cli.core.pyramid import enlarge_torus, local_contrast, shrink
+from gcn_cli.core.replay import Replayed
 from gcn_cli.core.synthesis import final_images, fresh_chains, synthesize
 from gcn_cli.errors import DivergenceError
 
@@ -141,7 +144,8 @@ class Level:
             window = finished[-1].net.receptive_field
             seen = local_contrast(shrink(self.observed, 1 / factor), window, "bounded")
             self._coarser = factor, window, seen
-        self._basis: FusedBasis | None = None
+        self._basis: AnyBasis | None = None
+        self._gradients: dict[ConvNet, Replayed] = {}
 
     def _coarse_pool(self, finished: tuple[LevelModel, ...], mean: Tensor) -> Tensor | None:
         """Fresh samples of the coarser levels, enlarged: the centres that chains draw from."""
@@ -200,12 +204,12 @@ class Level:
             images = fresh_chains(level, shape, source, centre, self.machine.device).images
         return ChainState(images.contiguous(memory_format=torch.channels_last), state_step)
 
-    def basis(self, weights: Weights, shape: torch.Size) -> FusedBasis:
+    def basis(self, weights: Weights, shape: torch.Size) -> AnyBasis:
         """The fused basis of these weights, its buffers reused while the depth stays."""
         net = self.plan.net.head(len(weights))
         if self._basis is None or self._basis.net != net:
             n, c, h, w = shape
-            self._basis = FusedBasis(
+            self._basis = make_basis(
                 net, (n, c, h, w), self.plan.boundary, self.machine.dtype, self.machine.device
             )
         return self._basis.load(weights)
@@ -219,17 +223,29 @@ class Level:
             z = torch.empty_like(observed, memory_format=torch.contiguous_format)
             observed = observed.add(source.normal_(z, "data", chains.step), alpha=noise_sd)
         if self.plan.boundary == "bounded":
-            return likelihood_gradient(
-                net, weights, observed, chains.images, "bounded", self.machine.dtype
+            return self._likelihood(net, weights, observed, chains.images)
+        seen = self._phased(net, observed, chains.step)
+        return self._likelihood(net, weights, seen, self._unrolled(net, chains))
+
+    def _likelihood(
+        self, net: ConvNet, weights: Weights, observed: Tensor, synthesized: Tensor
+    ) -> Gradient:
+        """`likelihood_gradient`, recorded on a device that can."""
+        boundary: Boundary = "bounded" if self.plan.boundary == "bounded" else "valid"
+
+        def gradient(*tensors: Tensor) -> tuple[Tensor, ...]:
+            *flat, seen, made = tensors
+            found = likelihood_gradient(
+                net, as_weights(flat), seen, made, boundary, self.machine.dtype
             )
-        return likelihood_gradient(
-            net,
-            weights,
-            self._phased(net, observed, chains.step),
-            self._unrolled(net, chains),
-            "valid",
-            self.machine.dtype,
+            return (*found.weights, *found[1:])
+
+        if net not in self._gradients:
+            self._gradients = {net: Replayed(gradient)}
+        *grads, f_obs, f_syn, active = self._gradients[net](
+            *parameters(weights), observed, synthesized
         )
+        return Gradient(list(grads), f_obs, f_syn, active)
 
     def glimpse(self, step: int) -> Tensor:
         """The observed images or, of ones far larger than the canvas, a window drawn by lot.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -39,12 +40,23 @@ class NoiseSource:
         self.chains = tuple(chains)
         self.device = device
         self._generator = torch.Generator(device)
+        self._numbers: Tensor | None = None  # the chains', on a device that has kernels
+        if device.type == "cuda" and find_spec("triton") is not None:
+            self._numbers = torch.tensor(self.chains, dtype=torch.int32, device=device)
+
+    def key(self, purpose: str, step: int) -> int:
+        """What keys the noise of a step where one kernel draws that of all chains."""
+        return derive_seed(self.seed, purpose, step)
 
     def normal_(self, out: Tensor, purpose: str, step: int, first_row: int = 0) -> Tensor:
         """Fill ``out`` (N, C, H, W) with N(0, 1), row k keyed by (seed, purpose, step, chain k).
 
         ``first_row``, a multiple of `BAND`, says which rows of a higher canvas ``out`` holds.
         """
+        if self._numbers is not None and out.dtype == torch.float32:
+            from gcn_cli.core.kernels import fill_normal_
+
+            return fill_normal_(out, self._numbers, self.key(purpose, step), first_row, BAND)
         for row, chain in enumerate(self.chains):
             for top in range(0, out.shape[-2], BAND):
                 band = (first_row + top) // BAND

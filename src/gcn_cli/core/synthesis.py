@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gcn_cli.core.fused import FusedBasis
+from gcn_cli.core.device import AnyBasis, make_basis
 from gcn_cli.core.langevin import ChainState, run_langevin
 from gcn_cli.core.likeness import Likeness, draws, unlikeness
 from gcn_cli.core.matching import begin_path, push, push_
@@ -81,13 +81,13 @@ def run_level(
 ) -> Iterator[ChainState]:
     """Drive chains through one level's segments, yielding every few steps."""
     shape = tuple(state.images.shape)
-    basis: FusedBasis | None = None
+    basis: AnyBasis | None = None
     depth = 0
     for weights, steps, hot in level.segments():
         if basis is None or depth != len(weights):
             depth = len(weights)
             net = level.net.head(depth)
-            basis = FusedBasis(net, shape, level.boundary, dtype, state.images.device)  # type: ignore[arg-type]
+            basis = make_basis(net, shape, level.boundary, dtype, state.images.device)  # type: ignore[arg-type]
         basis.load(_on(weights, state.images.device))
         params = level.langevin if hot else level.langevin.cooled(0.0)
         done = 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcn_cli.core.fused import FusedBasis
+from gcn_cli.core.device import AnyBasis, make_basis
 from gcn_cli.core.langevin import ChainState, LangevinParams, move, phase
 from gcn_cli.core.network import Boundary, ConvNet, Weights
 from gcn_cli.core.noise import BAND, NoiseSource
@@ -65,7 +65,7 @@ class WindowedField:
     ) -> None:
         self.net, self.boundary, self.side = net, boundary, side
         self._weights, self._dtype, self._device = weights, dtype, device
-        self._bases: dict[tuple[int, ...], FusedBasis] = {}
+        self._bases: dict[tuple[int, ...], AnyBasis] = {}
 
     @property
     def reach(self) -> int:
@@ -88,7 +88,7 @@ class WindowedField:
         key = tuple(window.shape)
         if key not in self._bases:
             n, c, h, w = key
-            made = FusedBasis(self.net, (n, c, h, w), self.boundary, self._dtype, self._device)
+            made = make_basis(self.net, (n, c, h, w), self.boundary, self._dtype, self._device)
             self._bases[key] = made.load(self._weights)
         return self._bases[key](window)
 
