@@ -10,6 +10,7 @@ import torch
 
 from gcn_cli import __version__
 from gcn_cli.core.level import Machine
+from gcn_cli.core.support import has_kernels
 from gcn_cli.errors import DeviceError
 
 DEVICES = "auto, cpu, cuda or cuda:N"
@@ -51,6 +52,8 @@ def choose_machine(device: str = "auto", precision: str = "auto", wanted: str = 
     if precision == "tf32" and where.type != "cuda":
         raise DeviceError("tf32 is arithmetic of CUDA devices; use fp32 or bf16 on a CPU")
     if where.type == "cuda":
+        if where.index is not None:  # kernels and graphs go to the current device
+            torch.cuda.set_device(where)
         tf32 = precision == "tf32"
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32
@@ -123,5 +126,8 @@ def describe(machine: Machine) -> str:
     if machine.device.type == "cuda":
         if kind == "fp32" and torch.backends.cudnn.allow_tf32:
             kind = "tf32"
-        return f"{torch.cuda.get_device_name(machine.device)}, {kind}"
+        ways = (
+            "own kernels" if kind == "bf16" and has_kernels(machine.device) else "PyTorch's kernels"
+        )
+        return f"{torch.cuda.get_device_name(machine.device)}, {kind}, {ways}"
     return f"CPU, {torch.get_num_threads()} threads, {kind}"

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
+from gcn_cli.core.device import DeviceBasis, make_basis
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.core.network import (
@@ -19,6 +20,7 @@ from gcn_cli.core.network import (
     map_weights,
 )
 from gcn_cli.core.noise import NoiseSource
+from gcn_cli.core.support import has_kernels
 
 HAS_CUDA = torch.cuda.is_available()
 if not HAS_CUDA:  # read when the kernels are first imported
@@ -52,8 +54,6 @@ def _case(name, size, device, seed=0):
 
 
 def _basis(net, images, boundary, dtype=torch.float32):
-    from gcn_cli.core.device import DeviceBasis
-
     return DeviceBasis(net, tuple(images.shape), boundary, dtype, images.device)
 
 
@@ -130,6 +130,26 @@ def test_a_recorded_run_follows_new_weights_noise_and_centres(device):
         torch.testing.assert_close(got[0].images, want[0].images, atol=2e-5, rtol=1e-4)
         seen.append(got[0].images)
     assert all(not torch.allclose(a, b, atol=0.05) for a, b in itertools.pairwise(seen))
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="a card builds the kernels")
+def test_where_kernels_cannot_be_built_the_plain_way_is_taken(cpu):
+    assert not has_kernels(cpu)
+    assert not has_kernels(torch.device("cuda"))
+    net = ConvNet(*CASES["paper"][:2])
+    assert isinstance(make_basis(net, (1, 3, 20, 22), "bounded", torch.bfloat16, cpu), FusedBasis)
+
+
+@pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device")
+def test_kernels_are_taken_for_bfloat16_and_nets_that_they_fit(device):
+    paper, coarse = CASES["paper"][0], (LayerSpec(4, 4, 2, 1), LayerSpec(4, 4, 2, 1))
+    for layers, dtype, kind in (
+        (paper, torch.bfloat16, DeviceBasis),
+        (paper, torch.float32, FusedBasis),
+        (coarse, torch.bfloat16, FusedBasis),
+    ):
+        shape = (1, 3, 20, 24)
+        assert isinstance(make_basis(ConvNet(layers), shape, "bounded", dtype, device), kind)
 
 
 @pytest.mark.skipif(not HAS_CUDA, reason="the interpreter cuts bfloat16 off, a card rounds it")

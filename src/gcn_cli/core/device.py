@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +19,7 @@ from gcn_cli.core.langevin import ChainInfo, ChainState, LangevinParams, phase
 from gcn_cli.core.network import Boundary, ConvNet, Weights
 from gcn_cli.core.noise import BAND, NoiseSource
 from gcn_cli.core.replay import Recording
+from gcn_cli.core.support import has_kernels
 
 if TYPE_CHECKING:
     from gcn_cli.core.kernels import Convolution, Kind, Tables
@@ -39,8 +39,7 @@ def make_basis(
     """
     plain = all(spec.stride == 1 for spec in net.layers[1:])
     plain = plain and all(spec.relu for spec in net.layers[:-1])
-    here = device.type == "cuda" and find_spec("triton") is not None
-    if here and plain and dtype == torch.bfloat16:
+    if plain and dtype == torch.bfloat16 and has_kernels(device):
         return DeviceBasis(net, shape, boundary, dtype, device)
     return FusedBasis(net, shape, boundary, dtype, device)
 

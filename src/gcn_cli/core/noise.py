@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+
+from gcn_cli.core.support import has_kernels
 
 BAND = 256
 """Rows of noise that share a key."""
@@ -41,7 +42,7 @@ class NoiseSource:
         self.device = device
         self._generator = torch.Generator(device)
         self._numbers: Tensor | None = None  # the chains', on a device that has kernels
-        if device.type == "cuda" and find_spec("triton") is not None:
+        if has_kernels(device):
             self._numbers = torch.tensor(self.chains, dtype=torch.int32, device=device)
 
     def key(self, purpose: str, step: int) -> int:
