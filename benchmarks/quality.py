@@ -26,6 +26,7 @@ from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.config import Config, resolve
 from gcn_cli.core.level import Machine
 from gcn_cli.core.schedule import begin, current_model, latest_chains, learn
+from gcn_cli.errors import DivergenceError
 from gcn_cli.experiment import Job, load_jobs, plan_job
 from gcn_cli.imaging import atomic_write_text, labelled_sheet, load_image, resize, save_png
 from gcn_cli.machine import choose_machine, describe
@@ -47,13 +48,22 @@ def learn_one(config: Config, job: Job, machine: Machine) -> tuple[Checkpoint, l
 
 
 def learn_best(config: Config, job: Job, machine: Machine, folder: Path) -> None:
-    """Learn all trials; leaves the kept checkpoint and what learning took in ``folder``."""
+    """Learn all trials; leaves the kept checkpoint and what learning took in ``folder``.
+
+    A trial that diverges is told among the events; ends the benchmark where none is left.
+    """
     started, events, tried = time.perf_counter(), [], []
     for each in trial_configs(config):
-        saved, told = learn_one(each, job, machine)
+        try:
+            saved, told = learn_one(each, job, machine)
+        except DivergenceError as error:
+            events.append(str(error))
+            continue
         events += told
         tried.append((judge(saved.model, job, machine) if config.trials > 1 else 0.0, saved))
     seconds = time.perf_counter() - started
+    if not tried:
+        raise SystemExit(f"{job.name}, seed {config.seed}: {events[-1]}")
     folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(folder / "run.pt", min(tried, key=lambda pair: pair[0])[1])
     figures = {
