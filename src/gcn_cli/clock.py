@@ -15,8 +15,8 @@ from gcn_cli.core.schedule import LearningState
 from gcn_cli.plan import haste
 
 _LATE = 1.05  # expected time over the budget from which on updates are left out
-_LOOK_UP = 2700  # multiply-adds that take as long as reading a slope off its table, as measured
-_PATCH_RESPONSES = 50_000  # chain pixels that take as long as sorting the patches' responses
+_LOOK_UP = 700  # multiply-adds that take as long as reading a slope off its table, as measured
+_PATCH_RESPONSES = 340_000  # chain pixels that take as long as what else a stage is learned from
 _FEWEST = 0.25  # share of a level's updates that is kept, however late
 
 

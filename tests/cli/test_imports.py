@@ -86,10 +86,10 @@ def test_no_circles():
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("core.")])
-def test_the_core_knows_torch_and_the_standard_library_only(name):
+def test_the_core_knows_torch_numpy_and_the_standard_library_only(name):
     import sys
 
-    allowed = {*sys.stdlib_module_names, "torch", "gcn_cli"}
+    allowed = {*sys.stdlib_module_names, "torch", "numpy", "gcn_cli"}
     if name == "core.kernels":  # PyTorch brings it along where these are of use
         allowed.add("triton")
     assert {found.split(".")[0] for found in _imports(name)} <= allowed

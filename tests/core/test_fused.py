@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from gcn_cli.core.fused import FusedBasis
+from gcn_cli.core.fused import FusedBasis, side_by_side
 from gcn_cli.core.network import ConvNet, LayerSpec
 
 
@@ -74,3 +75,12 @@ def test_the_smallest_torus_it_accepts_is_right(cpu, draw_weights, draw_images):
     weights, images = draw_weights(net), draw_images(2, 1, 6, 6)
     fused = FusedBasis(net, (2, 1, 6, 6), "torus", torch.float64, cpu).load(weights)
     torch.testing.assert_close(fused(images), net.basis(images, weights, "torus"))
+
+
+@pytest.mark.parametrize("group", [1, 2, 3])
+def test_places_side_by_side_are_the_same_convolution(group):
+    rng = torch.Generator().manual_seed(0)
+    w = torch.randn(3, 5, 4, 4, generator=rng, dtype=torch.float64)
+    x = torch.randn(2, 5, 15, 21, generator=rng, dtype=torch.float64)
+    at_once = F.conv2d(x, side_by_side(w, group), stride=group)
+    torch.testing.assert_close(F.pixel_shuffle(at_once, group), F.conv2d(x, w))

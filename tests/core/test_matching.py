@@ -55,9 +55,12 @@ def _tilt(stage, images):
     return (parts.sum(-1) + first).sum()
 
 
-def test_a_stage_is_one_step_to_the_reconstruction_of_a_relu_network():
+@pytest.mark.parametrize("size", [(24, 32), (23, 32), (24, 31), (23, 31)])
+@pytest.mark.parametrize("cacheful", [100, 10**6])
+def test_a_stage_is_one_step_to_the_reconstruction_of_a_relu_network(size, cacheful, monkeypatch):
+    monkeypatch.setattr(matching, "_CACHEFUL", cacheful)
     stage, _ = learn_stage(PARAMS, 0, _field(1), _noise(2), 0)
-    images = _noise(3, n=2).double().requires_grad_(True)
+    images = _noise(3, n=2, size=size).double().requires_grad_(True)
     (basis,) = torch.autograd.grad(_tilt(stage, images), images)
     moved = push(stage, images.detach(), torch.float64)
     torch.testing.assert_close(moved - images.detach(), basis, rtol=0, atol=1e-9)

@@ -19,6 +19,7 @@ from gcn_cli.core.network import Boundary, ConvNet, LayerSpec, Weights, margins
 
 _CHANNELS_LAST = torch.channels_last
 _LEAST_CHANNELS = 4
+_LANES = 16  # channels that fill a processor's vectors
 
 
 @dataclass(frozen=True)
@@ -143,24 +144,27 @@ class FusedBasis:
         for layer in self._layers:
             up, down = layer.padded
             deep = max(_LEAST_CHANNELS, layer.deep)
+            if self._group(layer) > 1:  # whole groups
+                down = (down[0] + layer.blocks[0] % 2, down[1] + layer.blocks[1] % 2)
             self._up.append(_Buffer(up, layer.blocks, layer.lead, deep, batch, like))
             self._down.append(_Buffer(down, layer.out, layer.tail, layer.spec.filters, batch, like))
         self._encode: list[tuple[Tensor, Tensor]] = []
         self._decode: list[Tensor] = []
 
+    def _group(self, layer: Geometry) -> int:
+        """Side of the groups of places that the decoder computes at once."""
+        few = layer.spec.stride == 1 and 4 * layer.channels <= _LANES
+        return 2 if few and self.like.device.type == "cpu" else 1
+
     def load(self, weights: Weights) -> FusedBasis:
         """Prepare the filters of both passes; once per set of weights. Returns self."""
         self._encode, self._decode = [], []
         for layer, (w, b) in zip(self._layers, weights, strict=True):
-            deep = fill_channels(deep_filters(w, layer.spec.stride, layer.taps, layer.offset))
-            self._encode.append(
-                (
-                    deep.to(self.like).contiguous(memory_format=_CHANNELS_LAST),
-                    b.to(self.like),
-                )
-            )
-            flipped = deep.flip(2, 3).transpose(0, 1)
-            self._decode.append(flipped.to(self.like).contiguous(memory_format=_CHANNELS_LAST))
+            deep = deep_filters(w, layer.spec.stride, layer.taps, layer.offset).to(self.like)
+            full = fill_channels(deep).contiguous(memory_format=_CHANNELS_LAST)
+            self._encode.append((full, b.to(self.like)))
+            flipped = side_by_side(deep.flip(2, 3).transpose(0, 1), self._group(layer))
+            self._decode.append(flipped.contiguous(memory_format=_CHANNELS_LAST))
         return self
 
     @torch.no_grad()
@@ -197,10 +201,10 @@ class FusedBasis:
                 buffer.inner.copy_(buffer.crop(g))
             if layer.wrap:
                 buffer.wrap()
-            g = F.conv2d(buffer.full, self._decode[index])
-            g = g[:, : layer.deep]
-            if layer.spec.stride > 1:
-                g = F.pixel_shuffle(g, layer.spec.stride)
+            group = self._group(layer)
+            g = F.conv2d(buffer.full, self._decode[index], stride=group)
+            if layer.spec.stride * group > 1:
+                g = F.pixel_shuffle(g, layer.spec.stride * group)
             size = self._layers[index - 1].out if index else self.size
             g = g[:, :, : size[0], : size[1]]
         assert g is not None
@@ -222,6 +226,21 @@ def deep_filters(w: Tensor, stride: int, taps: int, offset: int) -> Tensor:
         return w
     after = taps * stride - offset - w.shape[-1]
     return F.pixel_unshuffle(F.pad(w, (offset, after, offset, after)), stride)
+
+
+def side_by_side(w: Tensor, group: int) -> Tensor:
+    """Filters (K, C, k, k) for ``group`` x ``group`` places at once: (K g^2, C, k + g - 1, ...).
+
+    A convolution with stride ``group``, and `F.pixel_shuffle` after it, is the one with ``w``. Of
+    few output channels a processor fills its vectors with one place's alone but for a small part;
+    with several places' that part grows faster than the filters do.
+    """
+    k, c, side, _ = w.shape
+    wide = w.new_zeros(k, group * group, c, side + group - 1, side + group - 1)
+    for place in range(group * group):
+        dy, dx = divmod(place, group)
+        wide[:, place, :, dy : dy + side, dx : dx + side] = w
+    return wide.flatten(0, 1)
 
 
 def to_blocks(x: Tensor, stride: int) -> Tensor:

@@ -37,6 +37,7 @@ from gcn_cli.core.filters import (
     pursued_filters,
     white_filters,
 )
+from gcn_cli.core.fused import side_by_side
 from gcn_cli.core.noise import NoiseSource, generator
 from gcn_cli.core.patches import count_patches, quantiles, take_patches
 
@@ -45,6 +46,7 @@ _KNOTS = 256  # of a potential: breaks in its slope, evenly spaced between the o
 _PATCHES = 16384  # drawn from the chains and from the observed images, for the quantiles
 _PURSUIT_PATCHES = 16384  # likewise, for the covariances of patches
 _BAND_VALUES = 2**22  # responses held at once
+_CACHEFUL = 2**18  # responses looked up at once
 
 Kind = Literal["white", "pursued", "detail", "coarse"]
 
@@ -288,9 +290,12 @@ def _push(potentials: Potentials, images: Tensor, dtype: torch.dtype) -> Tensor:
     What later bands still need of moved rows is kept aside.
     """
     n, _, height, width = images.shape
-    filters = potentials.filters.to(dtype)
+    last = torch.channels_last
+    filters = potentials.filters.to(dtype).contiguous(memory_format=last)
     k, margin = filters.shape[0], 2 * (filters.shape[-1] // 2)
-    back = filters.flip(2, 3).transpose(0, 1).contiguous()
+    group = 2 if images.device.type == "cpu" else 1
+    back = side_by_side(filters.flip(2, 3).transpose(0, 1), group)
+    back = back.contiguous(memory_format=last)
     columns = torch.arange(-margin, width + margin, device=images.device) % width
     band = max(1, _BAND_VALUES // (n * k * width))
     beyond = torch.arange(margin, device=images.device)
@@ -302,21 +307,43 @@ def _push(potentials: Potentials, images: Tensor, dtype: torch.dtype) -> Tensor:
         wrapped = first[..., : margin - below.shape[-2], :]
         rows = torch.cat([above, images[..., top:bottom, :], below, wrapped], -2)
         above = rows[..., bottom - top : bottom - top + margin, :].clone()
-        block = rows.index_select(-1, columns).to(dtype)
-        shifts = _look_up(potentials, F.conv2d(block, filters)).to(dtype)
-        images[..., top:bottom, :] += F.conv2d(shifts, back)
+        block = rows.index_select(-1, columns).to(dtype, memory_format=last)
+        shifts = _look_up_(potentials, F.conv2d(block, filters))
+        odd = (bottom - top) % group, width % group
+        if any(odd):  # whole groups
+            shifts = F.pad(shifts, (0, odd[1], 0, odd[0]))
+        change = F.pixel_shuffle(F.conv2d(shifts, back, stride=group), group)
+        images[..., top:bottom, :] += change[..., : bottom - top, :width]
     return images
 
 
-def _look_up(potentials: Potentials, responses: Tensor) -> Tensor:
-    """Slopes of the potentials at responses (N, K, H, W), times sigma^2."""
+def _look_up_(potentials: Potentials, responses: Tensor) -> Tensor:
+    """Slopes of the potentials, times sigma^2, in place of the responses (N, K, H, W).
+
+    ``responses`` lie channels last. On a CPU they are taken a cacheful at a time.
+    """
     k, knots = potentials.shift.shape
-    low, density = (t.view(1, k, 1, 1) for t in (potentials.low, potentials.density))
+    rows = responses.permute(0, 2, 3, 1).flatten(0, 2)
+    first = torch.arange(k, device=responses.device, dtype=torch.int32) * knots
+    table = potentials.shift.flatten()
     work = torch.promote_types(responses.dtype, torch.float32)
-    place = responses.to(work, copy=True).sub_(low).mul_(density).round_().clamp_(0, knots - 1)
-    first = torch.arange(k, device=responses.device, dtype=torch.int32).view(1, k, 1, 1) * knots
-    index = place.to(torch.int32).add_(first)
-    return potentials.shift.flatten().index_select(0, index.flatten()).view_as(place)
+    count = len(rows)
+    if responses.device.type == "cpu":
+        count = min(count, max(1, _CACHEFUL // k))
+    place = rows.new_empty(
+        count, k, dtype=work
+    )  # taken once: fresh memory costs more than the sums
+    index = torch.empty_like(place, dtype=torch.int32)
+    found = table.new_empty(count * k)
+    for begin in range(0, len(rows), count):
+        piece = rows[begin : begin + count]
+        here, at = place[: len(piece)], index[: len(piece)]
+        here.copy_(piece).sub_(potentials.low).mul_(potentials.density)
+        at.copy_(here.round_().clamp_(0, knots - 1)).add_(first)
+        slopes = found[: piece.numel()]
+        torch.index_select(table, 0, at.view(-1), out=slopes)
+        piece.copy_(slopes.view_as(piece))
+    return responses
 
 
 def _responses(
