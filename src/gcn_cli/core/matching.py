@@ -308,7 +308,7 @@ def _push(potentials: Potentials, images: Tensor, dtype: torch.dtype) -> Tensor:
         rows = torch.cat([above, images[..., top:bottom, :], below, wrapped], -2)
         above = rows[..., bottom - top : bottom - top + margin, :].clone()
         block = rows.index_select(-1, columns).to(dtype, memory_format=last)
-        shifts = _look_up_(potentials, F.conv2d(block, filters))
+        shifts = _look_up(potentials, F.conv2d(block, filters))
         odd = (bottom - top) % group, width % group
         if any(odd):  # whole groups
             shifts = F.pad(shifts, (0, odd[1], 0, odd[0]))
@@ -317,13 +317,14 @@ def _push(potentials: Potentials, images: Tensor, dtype: torch.dtype) -> Tensor:
     return images
 
 
-def _look_up_(potentials: Potentials, responses: Tensor) -> Tensor:
-    """Slopes of the potentials, times sigma^2, in place of the responses (N, K, H, W).
+def _look_up(potentials: Potentials, responses: Tensor) -> Tensor:
+    """Slopes of the potentials at responses (N, K, H, W), times sigma^2; channels last.
 
-    ``responses`` lie channels last. On a CPU they are taken a cacheful at a time.
+    Responses that lie channels last are overwritten. On a CPU they are taken a cacheful at a time.
     """
-    k, knots = potentials.shift.shape
-    rows = responses.permute(0, 2, 3, 1).flatten(0, 2)
+    n, k, height, width = responses.shape
+    knots = potentials.shift.shape[1]
+    rows = responses.permute(0, 2, 3, 1).reshape(-1, k)
     first = torch.arange(k, device=responses.device, dtype=torch.int32) * knots
     table = potentials.shift.flatten()
     work = torch.promote_types(responses.dtype, torch.float32)
@@ -343,7 +344,7 @@ def _look_up_(potentials: Potentials, responses: Tensor) -> Tensor:
         slopes = found[: piece.numel()]
         torch.index_select(table, 0, at.view(-1), out=slopes)
         piece.copy_(slopes.view_as(piece))
-    return responses
+    return rows.view(n, height, width, k).permute(0, 3, 1, 2)
 
 
 def _responses(
