@@ -331,9 +331,8 @@ def _look_up(potentials: Potentials, responses: Tensor) -> Tensor:
     count = len(rows)
     if responses.device.type == "cpu":
         count = min(count, max(1, _CACHEFUL // k))
-    place = rows.new_empty(
-        count, k, dtype=work
-    )  # taken once: fresh memory costs more than the sums
+    # Memory is taken once: touching fresh pages costs more than the sums.
+    place = rows.new_empty(count, k, dtype=work)
     index = torch.empty_like(place, dtype=torch.int32)
     found = table.new_empty(count * k)
     for begin in range(0, len(rows), count):

@@ -43,7 +43,8 @@ class NoiseSource:
         self._generator = torch.Generator(device)
         self._numbers: Tensor | None = None  # the chains', on a device that has kernels
         if has_kernels(device):
-            self._numbers = torch.tensor(self.chains, dtype=torch.int32, device=device)
+            numbers = torch.tensor(self.chains, dtype=torch.int32)
+            self._numbers = numbers.to(device, non_blocking=True)
 
     def key(self, purpose: str, step: int) -> int:
         """What keys the noise of a step where one kernel draws that of all chains."""
