@@ -17,7 +17,7 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from bench_step import NET, PARAMS, plain_steps
+from bench_step import NET, PARAMS, convolutions, plain_steps
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -26,6 +26,7 @@ from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
 from gcn_cli.core.network import Weights, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource
+from gcn_cli.core.replay import Recording
 
 STEPS = 10
 CUDA = torch.device("cuda")
@@ -59,36 +60,6 @@ def steps_of(basis: FusedBasis | DeviceBasis, images: Tensor, weights: Weights) 
     noise = NoiseSource(0, range(len(images)), CUDA)
     state = ChainState(images.contiguous(memory_format=torch.channels_last))
     return lambda: run_langevin(state, basis.load(weights), PARAMS, STEPS, noise)
-
-
-def graphed(run: Run) -> Run:
-    """The same as one graph."""
-    run()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    return graph.replay
-
-
-def convolution_table(
-    chains: int, size: int, dtype: torch.dtype, multiple: int
-) -> list[tuple[str, Run, float]]:
-    """Every convolution of a step: name, call, multiply-adds that count."""
-    rows: list[tuple[str, Run, float]] = []
-    channels, side = NET.channels, size
-    for number, spec in enumerate(NET.layers, 1):
-        deep, taps = channels * spec.stride**2, -(-spec.size // spec.stride)
-        side //= spec.stride
-        work = chains * side**2 * spec.size**2 * channels * spec.filters
-        for way, ins, outs in (("up", deep, spec.filters), ("down", spec.filters, deep)):
-            full_in, full_out = (-(-k // multiple) * multiple for k in (ins, outs))
-            x = torch.randn(chains, full_in, side + taps - 1, side + taps - 1, device=CUDA)
-            w = torch.randn(full_out, full_in, taps, taps, device=CUDA)
-            x, w = (t.to(dtype, memory_format=torch.channels_last) for t in (x, w))
-            rows.append((f"layer {number} {way}", lambda x=x, w=w: torch.conv2d(x, w), work))
-        channels = spec.filters
-    return rows
 
 
 def matrix_rate(dtype: torch.dtype, side: int = 8192) -> float:
@@ -130,8 +101,11 @@ def main() -> None:
     shape = (args.chains, 3, args.size, args.size)
 
     total, useful = 0.0, 0.0
-    for name, run, work in convolution_table(args.chains, args.size, torch.bfloat16, 8):
-        ms = milliseconds(graphed(run), 20)
+    for name, call, work in convolutions(args.chains, args.size, torch.bfloat16, CUDA, 8):
+        recorded = Recording(lambda call=call: (call(),), CUDA)
+        for _ in range(2):  # launched, recorded
+            recorded()
+        ms = milliseconds(recorded, 20)
         total, useful = total + ms, useful + work
         share = 2 * work / ms / 1e9 / rate
         print(f"  {name:13s} {1e3 * ms:7.1f} us  {share:5.1%} of the matrix rate")

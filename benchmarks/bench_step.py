@@ -14,6 +14,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -49,23 +50,38 @@ def fused_steps(images: Tensor, weights: Weights, steps: int, dtype: torch.dtype
     return run_langevin(state, basis, PARAMS, steps, noise)[0].images
 
 
-def bare_convolutions(batch: int, size: int, dtype: torch.dtype, device: torch.device) -> Run:
-    """One step's convolutions, stride moved into the channels, without anything between them."""
-    maps, channels, side = [], 3, size
-    for spec in NET.layers:
+def convolutions(
+    batch: int, size: int, dtype: torch.dtype, device: torch.device, multiple: int = 1
+) -> list[tuple[str, Callable[[], Tensor], int]]:
+    """A step's convolutions, stride moved into the channels, on maps that lie ready.
+
+    Each with its name and the multiply-adds that count; channels are filled up to a ``multiple``.
+    """
+    found: list[tuple[str, Callable[[], Tensor], int]] = []
+    channels, side = NET.channels, size
+    for number, spec in enumerate(NET.layers, 1):
         deep, taps = channels * spec.stride**2, -(-spec.size // spec.stride)
         side //= spec.stride
-        for inputs, outputs in ((deep, spec.filters), (spec.filters, deep)):
-            x = torch.randn(batch, inputs, side + taps - 1, side + taps - 1, device=device)
-            w = torch.randn(outputs, inputs, taps, taps, device=device)
-            maps.append([t.to(dtype, memory_format=torch.channels_last) for t in (x, w)])
+        work = batch * side**2 * spec.size**2 * channels * spec.filters
+        for way, ins, outs in (("up", deep, spec.filters), ("down", spec.filters, deep)):
+            ins, outs = (-(-k // multiple) * multiple for k in (ins, outs))  # noqa: PLW2901
+            x = torch.randn(batch, ins, side + taps - 1, side + taps - 1, device=device)
+            w = torch.randn(outs, ins, taps, taps, device=device)
+            x, w = (t.to(dtype, memory_format=torch.channels_last) for t in (x, w))
+            found.append((f"layer {number} {way}", partial(torch.conv2d, x, w), work))
         channels = spec.filters
+    return found
+
+
+def bare_convolutions(batch: int, size: int, dtype: torch.dtype, device: torch.device) -> Run:
+    """One step's convolutions without anything between them."""
+    calls = [call for _, call, _ in convolutions(batch, size, dtype, device)]
 
     def run(steps: int) -> Tensor:
         with torch.no_grad():
             for _ in range(steps):
-                for x, w in maps:
-                    last = torch.nn.functional.conv2d(x, w)
+                for call in calls:
+                    last = call()
         return last
 
     return run
