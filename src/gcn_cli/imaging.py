@@ -31,7 +31,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 _BAND = 256  # rows converted at once: a large picture is not held twice
-_COMPRESSION = 3  # of PNG, 0 to 9: the default, 6, takes up to five times as long to save a tenth
+_COMPRESSION = 3  # of PNG, 0 to 9: the default, 6, takes up to five times as long to save an eighth
 
 # What Pillow's decoders are known to raise on damaged files.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, struct.error)
