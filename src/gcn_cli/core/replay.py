@@ -7,7 +7,9 @@ then on, over memory of its own. On other devices, and for the first call, it si
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -34,10 +36,22 @@ class Recording:
             return self._function()
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
+            with _no_collection(), torch.cuda.graph(self._graph):
                 self._results = self._function()
         self._graph.replay()
         return self._results
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection meanwhile: freeing an older recording would spoil the one at work."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Replayed:
