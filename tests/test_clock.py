@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from gcn_cli.clock import Clock, clock_text, matching_cost, update_cost
+from gcn_cli.clock import (
+    Clock,
+    clock_text,
+    matching_cost,
+    matching_draw_cost,
+    plan_cost,
+    pool_cost,
+    update_cost,
+)
 from gcn_cli.core.guard import StepInfo
 from gcn_cli.core.matching import MatchInfo
 from gcn_cli.core.schedule import begin
@@ -39,7 +47,7 @@ def test_time_left_is_the_work_ahead_at_the_speed_so_far(course):
     costs = [update_cost(level, 0, SHAPE) for level in plan.levels]
     clock = _at(10.0, plan, 5)
     state = replace(begin(), update=5, weights=())
-    expected = 10.0 * (15 * costs[0] + 20 * costs[1]) / (5 * costs[0])
+    expected = 10.0 * (15 * costs[0] + pool_cost(plan, 1) + 20 * costs[1]) / (5 * costs[0])
     assert clock.left(plan, state) == pytest.approx(expected)
 
 
@@ -63,14 +71,40 @@ def test_matching_paths_count_as_work(small_config, small_level):
     level = small_level(learning={"chains": "restart", "updates": 20}, matching=matching)
     plan = build_plan(small_config(level, budget=100), Subject(1, 48, 60, 40.0))
     update, stage = update_cost(plan.levels[0], 0, SHAPE), matching_cost(plan.levels[0])
-    assert min(update, stage) > 0
+    draw = matching_draw_cost(plan, 0)
+    assert min(update, stage, draw) > 0
     clock = _at(10.0, plan, 5)
     state = replace(begin(), update=5, weights=(None,))
-    assert clock.left(plan, state) == pytest.approx(10 * (15 * update + 4 * stage) / (5 * update))
+    ahead = 15 * update + draw + 4 * stage
+    assert clock.left(plan, state) == pytest.approx(10 * ahead / (5 * update))
     clock = _at(10.0, plan, 20)
     clock.add(plan, MATCH)
     state = replace(state, update=20, matching=(None,))
-    assert clock.left(plan, state) == pytest.approx(10 * 3 * stage / (20 * update + stage))
+    assert clock.left(plan, state) == pytest.approx(10 * 3 * stage / (20 * update + draw + stage))
+
+
+def test_samples_that_levels_start_from_count_as_work(small_config, small_level):
+    """The finer level's pool, and what both matching paths begin with."""
+    matching = {"stages": 4, "count": 3, "filters": 8}
+    learning = {"chains": "restart", "updates": 20}
+    levels = [small_level(r, learning=learning, matching=matching) for r in (2, 1)]
+    plan = build_plan(small_config(*levels), Subject(1, 48, 60, 40.0))
+    assert pool_cost(plan, 0) == 0 < pool_cost(plan, 1)
+    assert matching_draw_cost(plan, 1) > matching_draw_cost(plan, 0) > 0
+    own = sum(20 * update_cost(level, 0, SHAPE) + 4 * matching_cost(level) for level in plan.levels)
+    drawn = pool_cost(plan, 1) + matching_draw_cost(plan, 0) + matching_draw_cost(plan, 1)
+    assert plan_cost(plan, SHAPE) == pytest.approx(own + drawn)
+    begun = _at(10.0, plan, 1)
+    assert begun.left(plan, replace(begin(), update=1, weights=(None,))) == pytest.approx(
+        10 * (own + drawn - begun.work) / begun.work
+    )
+    between = _at(10.0, plan, 20)
+    for stage in range(4):
+        between.add(plan, replace(MATCH, update=stage))
+    rest = 20 * update_cost(plan.levels[1], 0, SHAPE) + 4 * matching_cost(plan.levels[1])
+    rest += pool_cost(plan, 1) + matching_draw_cost(plan, 1)
+    assert between.work + rest == pytest.approx(own + drawn)
+    assert between.left(plan, replace(begin(), level=1)) == pytest.approx(10 * rest / between.work)
 
 
 def test_a_late_run_shortens_the_matching_paths_ahead(small_config, small_level):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gcn_cli.config import AdamConfig, Config, LevelConfig
 from gcn_cli.core.guard import StepInfo
@@ -17,6 +17,7 @@ from gcn_cli.plan import haste
 _LATE = 1.05  # expected time over the budget from which on updates are left out
 _LOOK_UP = 700  # multiply-adds that take as long as reading a slope off its table, as measured
 _PATCH_RESPONSES = 340_000  # chain pixels that take as long as what else a stage is learned from
+_FIXED = 1e8  # per pass and layer: small maps keep the machine less busy
 _FEWEST = 0.25  # share of a level's updates that is kept, however late
 
 
@@ -47,8 +48,10 @@ class Clock:
         level = plan.levels[info.level]
         if isinstance(info, MatchInfo):
             self.work += matching_cost(level)
+            self.work += matching_draw_cost(plan, info.level) if info.update == 0 else 0
         else:
             self.work += update_cost(level, info.stage, self.shape)
+            self.work += pool_cost(plan, info.level) if info.update == info.stage == 0 else 0
 
     def left(self, plan: Plan, state: LearningState) -> float:
         """Seconds until the plan is fulfilled."""
@@ -62,6 +65,10 @@ class Clock:
                 ahead += todo * update_cost(level, number, self.shape)
             matched = len(state.matching) if index == state.level else 0
             ahead += (level.matching_stages - matched) * matching_cost(level)
+            if not matched:
+                ahead += matching_draw_cost(plan, index)
+            if index > state.level or not state.weights:
+                ahead += pool_cost(plan, index)
         return self.elapsed * ahead / max(self.work, 1e-9)
 
     def shortened(self, config: Config, plan: Plan, state: LearningState) -> Config | None:
@@ -103,21 +110,26 @@ def update_cost(level: LevelPlan, stage: int, shape: Sequence[int]) -> float:
         shape: of the observed images (N, C, H, W), full size.
     """
     learning = level.stages[stage].learning
-    net = level.net.head(level.stages[stage].depth)
-    sizes = net.map_sizes(level.canvas, level.boundary)[1:]
-    per_pass = sum(
-        spec.filters * c * spec.size**2 * h * w
-        for spec, c, (h, w) in zip(net.layers, net.in_channels(), sizes, strict=True)
-    )
+    depth = level.stages[stage].depth
+    per_pass = _pass_cost(level, depth, level.canvas)
     sides = [max(1, round(n * level.scale)) for n in shape[-2:]]
     if level.boundary == "torus":
         sides = glimpse_size(level, sides)
     canvases = shape[0] * math.prod(sides) / math.prod(level.canvas)
     seen = level.chains + canvases * level.observed_copies
-    # small maps keep the machine less busy: a fixed cost per pass stands for that
-    fixed = 1e8 * level.stages[stage].depth
+    fixed = _FIXED * depth
     steps = 2 * (per_pass * level.chains + fixed) * learning.steps
     return float(steps + 3 * (per_pass * seen + fixed))
+
+
+def _pass_cost(level: LevelPlan, depth: int, canvas: tuple[int, int]) -> int:
+    """Multiply-adds of one way through the first ``depth`` layers, on one canvas (H, W) there."""
+    net = level.net.head(depth)
+    sizes = net.map_sizes(canvas, level.boundary)[1:]
+    return sum(
+        spec.filters * c * spec.size**2 * h * w
+        for spec, c, (h, w) in zip(net.layers, net.in_channels(), sizes, strict=True)
+    )
 
 
 def matching_cost(level: LevelPlan) -> float:
@@ -125,9 +137,54 @@ def matching_cost(level: LevelPlan) -> float:
     params = level.matching
     if params is None:
         return 0.0
-    responses = params.chains * math.prod(params.canvas) * params.filters
-    window = level.net.channels * max(params.sizes) ** 2
-    return float((responses + _PATCH_RESPONSES * params.filters) * (window + _LOOK_UP))
+    return _stage_cost(level, params.chains * math.prod(params.canvas) + _PATCH_RESPONSES)
+
+
+def _stage_cost(level: LevelPlan, pixels: int) -> float:
+    """The work of driving so many pixels along one stage of a matching path."""
+    if level.matching is None:
+        return 0.0
+    window = level.net.channels * max(level.matching.sizes) ** 2
+    return float(pixels * level.matching.filters * (window + _LOOK_UP))
+
+
+def pool_cost(plan: Plan, index: int) -> float:
+    """The work of drawing the coarser samples that a level's chains are centred at."""
+    level = plan.levels[index]
+    return _draw_cost(plan.levels[:index], level.pool, level.canvas, level.scale)
+
+
+def matching_draw_cost(plan: Plan, index: int) -> float:
+    """The work of drawing the samples with which a level's matching path begins."""
+    level = plan.levels[index]
+    if level.matching is None:
+        return 0.0
+    before = _draw_cost(
+        plan.levels[:index], level.matching.chains, level.matching.canvas, level.scale
+    )
+    bare = replace(level, matching=None)
+    return before + _draw_cost([bare], level.matching.chains, level.matching.canvas, level.scale)
+
+
+def _draw_cost(
+    levels: Sequence[LevelPlan], chains: int, canvas: tuple[int, int], scale: float
+) -> float:
+    """The work of samples through some levels; ``canvas`` (H, W) is theirs at ``scale``."""
+    total = 0.0
+    for level in levels:
+        height, width = (max(1, round(n * level.scale / scale)) for n in canvas)
+        depth = len(level.net.layers)
+        one_pass = _pass_cost(level, depth, (height, width)) * chains + _FIXED * depth
+        total += 2 * one_pass * drawn_steps(level)
+        total += level.matching_stages * _stage_cost(level, chains * height * width)
+    return total
+
+
+def drawn_steps(level: LevelPlan) -> int:
+    """Langevin steps that a fresh chain takes at a level, its matching path not counted."""
+    updates = sum(stage.learning.updates for stage in level.stages)
+    snapshots = -(-updates // level.path_every) if level.path_every else 0
+    return (snapshots + 1) * level.sampler.steps + level.sampler.polish
 
 
 def plan_cost(plan: Plan, shape: Sequence[int]) -> float:
@@ -137,7 +194,9 @@ def plan_cost(plan: Plan, shape: Sequence[int]) -> float:
         for level in plan.levels
         for number, stage in enumerate(level.stages)
     )
-    return learning + sum(lv.matching_stages * matching_cost(lv) for lv in plan.levels)
+    drawing = sum(pool_cost(plan, k) + matching_draw_cost(plan, k) for k in range(len(plan.levels)))
+    matching = sum(level.matching_stages * matching_cost(level) for level in plan.levels)
+    return learning + drawing + matching
 
 
 def clock_text(seconds: float) -> str:

@@ -117,6 +117,7 @@ class LearningConfig(_Strict):
     warmup: int = Field(default=0, ge=0)
     restraint: float = Field(default=0.0, ge=0, le=1)
     tolerance: float = Field(default=0.0, ge=0)
+    steepest: float = Field(default=0.0, ge=0)
     recentre: float = Field(default=0.0, ge=0, le=1)
     observed_copies: int = Field(default=1, ge=1)
     path_every: int = Field(default=0, ge=0)
@@ -380,8 +381,15 @@ def validate(data: Mapping[str, Any]) -> Config:
 
 
 def dump(config: Config) -> str:
-    """The resolved config as YAML that `resolve` accepts again."""
-    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """The resolved config as YAML that `resolve` accepts again.
+
+    A level like an earlier one is a reference to it (``*id001``): cascades stay short to read.
+    """
+    plain = config.model_dump(mode="json")
+    told: list[Any] = []
+    for level in plain["levels"]:
+        told.append(next((earlier for earlier in told if earlier == level), level))
+    text: str = yaml.safe_dump({**plain, "levels": told}, sort_keys=False, allow_unicode=True)
     return text
 
 

@@ -7,16 +7,19 @@ and a gradient hold at once, and forgets the few hundred megabytes that PyTorch 
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from gcn_cli.clock import update_cost
+from gcn_cli.clock import drawn_steps, update_cost
 from gcn_cli.config import Config
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
@@ -34,6 +37,9 @@ _CALIBRATION = 4  # timed steps; the first one warms caches up
 _LEAST_PACE = 0.1  # below it nothing is learned, whatever the budget
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class Estimate:
     """Whole-run figures; ``memory`` in bytes."""
@@ -48,11 +54,10 @@ def estimate(plans: Sequence[Plan], observed: Tensor, machine: Machine) -> Estim
 
     ``parameters`` are those of the first plan; images are (N, C, H, W).
     """
-    levels = [level for plan in plans for level in plan.levels]
-    each = {level: _level_seconds(level, observed, machine) for level in set(levels)}
-    memory = max(_level_bytes(level, observed, machine.dtype) for level in each)
+    speeds = _speeds(plans, observed, machine)
+    memory = max(_level_bytes(level, observed, machine.dtype) for level in speeds)
     parameters = sum(level.net.n_parameters() for level in plans[0].levels)
-    return Estimate(parameters, memory, sum(each[level] for level in levels))
+    return Estimate(parameters, memory, sum(_plan_seconds(plan, speeds) for plan in plans))
 
 
 def chain_bytes(net: ConvNet, size: tuple[int, int], boundary: Boundary, dtype: torch.dtype) -> int:
@@ -73,49 +78,132 @@ def fitting_batch(levels: list[tuple[ConvNet, tuple[int, int], Boundary]], machi
 
 
 def fit_budget(config: Config, plans: Sequence[Plan], observed: Tensor, machine: Machine) -> Config:
-    """The config at the pace at which this machine keeps ``config.budget``; never a higher one.
+    """The config with which this machine keeps ``config.budget``.
 
-    The time is measured before learning begins, so that the course of learning is a function of
+    Optional levels are left out one by one while the rest would take too long; where that is not
+    enough, the pace falls. Of several trials only the pace falls: they differ in these levels. The
+    time is measured before learning begins, so that the course of learning is a function of
     the config alone, also after a resume.
     """
     if not config.budget:
         return config
-    expected = estimate(plans, observed, machine).seconds
+    speeds = _speeds(plans, observed, machine)
+    expected = sum(_plan_seconds(plan, speeds) for plan in plans)
+    if config.trials == 1:
+        (plan,) = plans
+        while expected > config.budget:
+            index = _least_missed(config, plan)
+            if index is None:
+                break
+            left_out = len(plan.levels) - len(config.levels)  # small images have no coarse levels
+            config = config.model_copy(update={"levels": _without(config.levels, index)})
+            plan = replace(plan, levels=_without(plan.levels, index + left_out))
+            expected = _plan_seconds(plan, speeds)
     if expected <= config.budget:
         return config
     pace = float(f"{config.pace * config.budget / expected:.2g}")
     return config.model_copy(update={"pace": max(pace, _LEAST_PACE * config.pace)})
 
 
-def _level_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> float:
+def _least_missed(config: Config, plan: Plan) -> int | None:
+    """Which optional level to leave out: the last one of the scale that has the most of them."""
+    first = len(config.levels) - len(plan.levels)
+    optional = [k for k, level in enumerate(config.levels) if level.optional and k >= first]
+    if not optional:
+        return None
+    alike = Counter(config.levels[k].reduce for k in optional)
+    return max(optional, key=lambda k: (alike[config.levels[k].reduce], k))
+
+
+def _without(levels: tuple[T, ...], index: int) -> tuple[T, ...]:
+    return (*levels[:index], *levels[index + 1 :])
+
+
+def _speeds(plans: Sequence[Plan], observed: Tensor, machine: Machine) -> dict[LevelPlan, Speed]:
+    """Every distinct level, timed once."""
+    levels = {level for plan in plans for level in plan.levels}
+    return {level: _speed(level, observed, machine) for level in levels}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Measured seconds of one level."""
+
+    learning: float
+    """of all its updates"""
+    step: float = 0.0
+    """of one Langevin step, per pixel of its chains"""
+    stage: float = 0.0
+    """of learning one stage of its matching path"""
+    push: float = 0.0
+    """of one step along that path, per pixel"""
+
+
+def _plan_seconds(plan: Plan, speeds: dict[LevelPlan, Speed]) -> float:
+    """Learning, matching, and drawing the samples that both start from."""
+    total = 0.0
+    for index, level in enumerate(plan.levels):
+        speed, before = speeds[level], plan.levels[:index]
+        total += speed.learning
+        total += _draw_seconds(before, speeds, level.pool, level.canvas, level.scale)
+        params = level.matching
+        if params is not None:
+            pixels = params.chains * math.prod(params.canvas)
+            total += params.stages * (speed.stage + pixels * speed.push)
+            total += pixels * drawn_steps(level) * speed.step
+            total += _draw_seconds(before, speeds, params.chains, params.canvas, level.scale)
+    return total
+
+
+def _draw_seconds(
+    levels: Sequence[LevelPlan],
+    speeds: dict[LevelPlan, Speed],
+    chains: int,
+    canvas: tuple[int, int],
+    scale: float,
+) -> float:
+    """Seconds for samples through some levels; ``canvas`` (H, W) is theirs at ``scale``."""
+    total = 0.0
+    for level in levels:
+        pixels = chains * math.prod(canvas) * (level.scale / scale) ** 2
+        speed = speeds[level]
+        total += pixels * (drawn_steps(level) * speed.step + level.matching_stages * speed.push)
+    return total
+
+
+def _speed(level: LevelPlan, observed: Tensor, machine: Machine) -> Speed:
     full = len(level.stages) - 1
     whole = update_cost(level, full, observed.shape)
-    per_unit = _update_seconds(level, observed, machine) / whole
+    step, gradient = _update_seconds(level, observed, machine)
+    per_unit = (level.stages[-1].learning.steps * step + gradient) / whole
     learning = sum(
         stage.learning.updates * update_cost(level, number, observed.shape) * per_unit
         for number, stage in enumerate(level.stages)
     )
-    if level.matching is None:
-        return learning
-    stage = _stage_seconds(level.matching, level.net.channels, machine)
-    return learning + level.matching.stages * stage
+    stage, push = 0.0, 0.0
+    if level.matching is not None:
+        stage, push = _stage_seconds(level.matching, level.net.channels, machine)
+    per_pixel = step / (level.chains * math.prod(level.canvas))
+    return Speed(learning, per_pixel, stage, push)
 
 
-def _stage_seconds(params: MatchingParams, channels: int, machine: Machine) -> float:
-    """Seconds of one stage of a matching path, by trying a round of its kinds."""
+def _stage_seconds(params: MatchingParams, channels: int, machine: Machine) -> tuple[float, float]:
+    """Seconds of learning one stage, and of one step per pixel, by trying a round of the kinds."""
     chains = torch.zeros(params.chains, channels, *params.canvas, device=machine.device)
-
-    def once(stage: int) -> Tensor:
-        potentials, _ = learn_stage(params, stage, chains[:1], chains, 0)
-        return push(potentials, chains, machine.dtype)
-
-    once(0)  # the first call is slower
-    kinds = {params.turn(stage).kind: stage for stage in range(min(4, params.stages))}
-    return fmean(_timed(partial(once, stage)) for stage in kinds.values())
+    stages = {params.turn(stage).kind: stage for stage in range(min(4, params.stages))}
+    paths = [learn_stage(params, stage, chains[:1], chains, 0)[0] for stage in stages.values()]
+    push(paths[0], chains, machine.dtype)  # the first call is slower
+    learning = fmean(_timed(partial(_mismatch, params, n, chains)) for n in stages.values())
+    pushing = fmean(_timed(partial(push, path, chains, machine.dtype)) for path in paths)
+    return learning, pushing / (params.chains * math.prod(params.canvas))
 
 
-def _update_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> float:
-    """Seconds of one update of the whole net: its Langevin steps and its gradient, by trying."""
+def _mismatch(params: MatchingParams, stage: int, chains: Tensor) -> Tensor:
+    return learn_stage(params, stage, chains[:1], chains, 0)[1]
+
+
+def _update_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> tuple[float, float]:
+    """Seconds of one Langevin step of the whole net, and of one gradient, by trying."""
     shape = (level.chains, level.net.channels, *level.canvas)
     weights = map_weights(
         lambda t: t.to(machine.device),
@@ -141,7 +229,7 @@ def _update_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> flo
         )
         for _ in range(2)
     )
-    return level.stages[-1].learning.steps * step + learn
+    return step, learn
 
 
 def _glimpse(level: LevelPlan, observed: Tensor) -> Tensor:

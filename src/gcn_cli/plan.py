@@ -245,5 +245,6 @@ def _learning(config: Config, level: LevelConfig, sigma: float, fall: float) -> 
         warmup=round(settings.warmup * min(1.0, config.pace)),
         restraint=settings.restraint,
         tolerance=settings.tolerance,
+        steepest=settings.steepest,
         recentre=settings.recentre,
     )

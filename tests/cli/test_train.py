@@ -257,7 +257,7 @@ def test_a_budget_lowers_the_pace_and_never_raises_it(gcn, box, tmp_path, monkey
     """The machine is played: it would take 100 s, whatever the plan."""
     from gcn_cli import estimate
 
-    monkeypatch.setattr(estimate, "_level_seconds", lambda *_: 100.0)
+    monkeypatch.setattr(estimate, "_speed", lambda *_: estimate.Speed(100.0))
     paces = {}
     for budget in (0, 30, 200):
         out = tmp_path / str(budget)
@@ -274,13 +274,49 @@ def test_a_budget_lowers_the_pace_and_never_raises_it(gcn, box, tmp_path, monkey
     assert not (tmp_path / "dry").exists()
 
 
+def test_a_budget_leaves_out_optional_levels_before_it_lowers_the_pace(
+    small_config, small_level, picture, monkeypatch
+):
+    """The machine is played: 10 s a level; the half size has more of them to spare."""
+    from gcn_cli import estimate
+    from gcn_cli.core.level import Machine
+    from gcn_cli.experiment import Job, plan_job
+
+    monkeypatch.setattr(estimate, "_speed", lambda *_: estimate.Speed(10.0))
+    machine = Machine(torch.device("cpu"), torch.float32)
+    job = Job("x", picture.repeat(1, 1, 2, 2), picture.mean().view(1, 1, 1))
+    names = {
+        updates: small_level(reduce, optional=optional, learning={"updates": updates})
+        for updates, reduce, optional in (
+            (1, 2, False),
+            (2, 2, True),
+            (3, 2, True),
+            (4, 1, True),
+            (5, 1, False),
+        )
+    }
+
+    def fitted(budget, **changes):
+        config = small_config(*names.values(), budget=budget, **changes)
+        plans = [plan_job(config, job)] * config.trials
+        found = estimate.fit_budget(config, plans, job.observed, machine)
+        return [level.learning.updates for level in found.levels], found.pace
+
+    assert fitted(50) == ([1, 2, 3, 4, 5], 1.0)
+    assert fitted(45) == ([1, 2, 4, 5], 1.0)
+    assert fitted(39) == ([1, 2, 5], 1.0)
+    assert fitted(21) == ([1, 5], 1.0)
+    assert fitted(10) == ([1, 5], 0.5)
+    assert fitted(50, trials=2) == ([1, 2, 3, 4, 5], 0.5)
+
+
 def test_a_run_that_is_late_between_two_levels_is_shortened(gcn, box, tmp_path, monkeypatch):
     """The clock is played: every look at it takes a second."""
     from gcn_cli import estimate, experiment
 
     ticks = itertools.count()
     late = functools.partial(experiment.Clock, read=lambda: float(next(ticks)))
-    monkeypatch.setattr(estimate, "_level_seconds", lambda *_: 0.1)
+    monkeypatch.setattr(estimate, "_speed", lambda *_: estimate.Speed(0.1))
     monkeypatch.setattr(experiment, "Clock", late)
     result = gcn(
         "train",

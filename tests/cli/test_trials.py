@@ -215,7 +215,7 @@ def test_the_trials_share_the_budget_by_their_work(small_config, small_level, pi
 def test_the_dry_run_counts_all_trials(learn, monkeypatch):
     from gcn_cli import estimate
 
-    monkeypatch.setattr(estimate, "_level_seconds", lambda *_: 10.0)
+    monkeypatch.setattr(estimate, "_speed", lambda *_: estimate.Speed(10.0))
     result = learn("runs", "--dry-run")
     assert "3 trials" in result.stderr
     assert "1m20s" in result.stderr  # 3 + 2 + 3 levels

@@ -82,6 +82,9 @@ class LearningParams:
     """How fast the top layer shrinks while the chains' contrast exceeds the data's; 0 never."""
     tolerance: float = 0.0
     """Excess of contrast, as a share of the data's, below which the restraint rests."""
+    steepest: float = 0.0
+    """``f(obs) - f(syn)``, in units of the data's reference energy as the guard's ``gap`` is, above
+    which the restraint acts, too; 0 never."""
     recentre: float = 0.0
     """How fast the centre's gain answers to the chains' contrast at the coarser level; 0 never."""
 
@@ -212,8 +215,8 @@ def rate_factor(params: LearningParams, update: int) -> float:
     return rise * (params.fall + (1 - params.fall) * way)
 
 
-def restrain(weights: Weights, contrast: Tensor, strength: float) -> Weights:
-    """The weights with a smaller top layer where the chains' contrast exceeds the data's.
+def restrain(weights: Weights, excess: Tensor, strength: float) -> Weights:
+    """The weights with a smaller top layer where the chains show too much, by ``excess``.
 
     The tilt is homogeneous in its top layer (filters and biases together), so B shrinks by the
     same factor and with it what the chains make of it. It holds the constraint that the learned
@@ -223,11 +226,11 @@ def restrain(weights: Weights, contrast: Tensor, strength: float) -> Weights:
 
     Args:
         weights: of all layers, bottom to top.
-        contrast: local contrast of the chains over that of the data, a scalar tensor.
+        excess: of the chains' local contrast over the data's, as a share of it, or of what
+            `LearningParams.steepest` bounds; a scalar tensor. Below 0 nothing shrinks.
         strength: share of the excess by which the top layer shrinks in one update.
     """
-    excess = (contrast - 1).clamp(0, _MOST_EXCESS)
-    return scale_tilt(weights, 1 - strength * excess)
+    return scale_tilt(weights, 1 - strength * excess.clamp(0, _MOST_EXCESS))
 
 
 def scale_tilt(weights: Weights, gain: Tensor) -> Weights:

@@ -169,7 +169,10 @@ def _update(level: Level, stage: StagePlan, state: LearningState) -> tuple[Learn
         positions = level.positions(len(state.weights))
         weights = sgd_step(state.weights, grad.weights, positions, params.optimiser, rate)
     if params.restraint:
-        weights = restrain(weights, level.contrast(chains) - params.tolerance, params.restraint)
+        excess = level.contrast(chains) - 1 - params.tolerance
+        if params.steepest:
+            excess = excess.maximum(level.steepness(grad) / params.steepest - 1)
+        weights = restrain(weights, excess, params.restraint)
     average = weights
     if params.averaging:
         average = average_weights(state.average, weights, params.averaging, state.update)
