@@ -117,7 +117,7 @@ class LearningConfig(_Strict):
     warmup: int = Field(default=0, ge=0)
     restraint: float = Field(default=0.0, ge=0, le=1)
     tolerance: float = Field(default=0.0, ge=0)
-    steepest: float = Field(default=0.0, ge=0)
+    reach: float = Field(default=0.0, ge=0)
     recentre: float = Field(default=0.0, ge=0, le=1)
     observed_copies: int = Field(default=1, ge=1)
     path_every: int = Field(default=0, ge=0)

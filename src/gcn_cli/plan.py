@@ -95,7 +95,20 @@ def _usable(config: Config, subject: Subject) -> list[LevelConfig]:
         if side / levels[0].reduce >= 2 * field:
             break
         levels.pop(0)
-    return levels
+    return [_starting_from_noise(config.levels[0], levels[0]), *levels[1:]]
+
+
+def _starting_from_noise(coarsest: LevelConfig, level: LevelConfig) -> LevelConfig:
+    """The level as the first of all; it takes as many steps and updates as the config's first one.
+
+    A field of a cascade, which mends what it is centred at, has too few to make images of noise.
+    """
+    learning, first = level.learning, coarsest.learning
+    if learning.steps >= first.steps:
+        return level
+    changes = {"steps": first.steps, "reach": first.reach}
+    changes["updates"] = max(learning.updates, first.updates)
+    return level.model_copy(update={"learning": learning.model_copy(update=changes)})
 
 
 def _net(level: LevelConfig, subject: Subject) -> ConvNet:
@@ -245,6 +258,6 @@ def _learning(config: Config, level: LevelConfig, sigma: float, fall: float) -> 
         warmup=round(settings.warmup * min(1.0, config.pace)),
         restraint=settings.restraint,
         tolerance=settings.tolerance,
-        steepest=settings.steepest,
+        reach=settings.reach,
         recentre=settings.recentre,
     )

@@ -239,20 +239,19 @@ def test_the_restraint_rests_within_its_tolerance(run, small_level):
     assert held.norm() < free.norm()
 
 
-def test_the_restraint_holds_the_gap_too_where_it_is_asked_to(run, small_level):
+def test_the_restraint_holds_the_basis_too_where_it_is_asked_to(run, small_level):
     """With a tolerance that leaves the contrast alone."""
 
-    def gaps(**changes):
+    def spreads(**changes):
         learning = {"chains": "restart", "steps": 3, "updates": 24, "tolerance": 9.0, **changes}
         learning["optimiser"] = {"name": "adam", "rate": 0.002}
         job = run(small_level(learning=learning), guard={"retries": 0, "gap": 1e9, "spread": 1e9})
-        return [info.gap for _, info in job.learn()]
+        return [info.spread_basis / info.spread_data for _, info in job.learn()]
 
-    free, held = gaps(restraint=0.5), gaps(restraint=0.5, steepest=0.02)
-    level = run(small_level()).plan.levels[0]
-    assert max(free) > 4 * max(held) > 0
-    assert gaps(restraint=0.0, steepest=0.02) == free == gaps(restraint=0.5, steepest=1e6)
-    assert level.stages[0].learning.steepest == 0
+    free, held = spreads(restraint=0.5), spreads(restraint=0.5, reach=0.1)
+    assert max(free) > 0.3
+    assert 0.05 < max(held) < 0.15
+    assert spreads(restraint=0.0, reach=0.1) == free == spreads(restraint=0.5, reach=9.0)
 
 
 def test_a_level_may_have_a_canvas_of_its_own(small_config, small_level):

@@ -49,11 +49,6 @@ class GuardParams:
     """factor on the learning rate at each rollback"""
 
 
-def reference_energy(spread: float, sigma: float, channels: int) -> float:
-    """``|I|^2 / (2 sigma^2)`` per pixel, nats, of data of this spread and white noise on it."""
-    return 0.5 * channels * ((spread / sigma) ** 2 + 1)
-
-
 def symptom(info: StepInfo, sigma: float, params: GuardParams, channels: int = 3) -> str | None:
     """One phrase for what is wrong with images of ``channels`` colours, or None when healthy."""
     values = (info.f_observed, info.f_synthesized, info.spread_basis, info.spread_chains)
@@ -61,7 +56,8 @@ def symptom(info: StepInfo, sigma: float, params: GuardParams, channels: int = 3
         return "a value is not finite"
     if info.active[-1] == 0.0 or info.spread_basis == 0.0:
         return "all top units are dead, so B = 0"
-    if abs(info.gap) > params.gap * reference_energy(info.spread_data, sigma, channels):
+    data_energy = 0.5 * channels * ((info.spread_data / sigma) ** 2 + 1)
+    if abs(info.gap) > params.gap * data_energy:
         return f"f(obs) - f(syn) ran away to {info.gap:.3g} nats per pixel"
     if info.spread_chains > params.spread * (info.spread_data + sigma):
         return (

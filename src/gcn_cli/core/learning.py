@@ -82,9 +82,10 @@ class LearningParams:
     """How fast the top layer shrinks while the chains' contrast exceeds the data's; 0 never."""
     tolerance: float = 0.0
     """Excess of contrast, as a share of the data's, below which the restraint rests."""
-    steepest: float = 0.0
-    """``f(obs) - f(syn)``, in units of the data's reference energy as the guard's ``gap`` is, above
-    which the restraint acts, too; 0 never."""
+    reach: float = 0.0
+    """Spread of ``sigma^2 B``, what the network adds to the centre, over the data's spread, above
+    which the restraint acts, too; 0 never. A reconstruction has no use for more than 1, but chains
+    of few steps that lag behind the data let maximum likelihood pull ever harder."""
     recentre: float = 0.0
     """How fast the centre's gain answers to the chains' contrast at the coarser level; 0 never."""
 
@@ -227,7 +228,7 @@ def restrain(weights: Weights, excess: Tensor, strength: float) -> Weights:
     Args:
         weights: of all layers, bottom to top.
         excess: of the chains' local contrast over the data's, as a share of it, or of what
-            `LearningParams.steepest` bounds; a scalar tensor. Below 0 nothing shrinks.
+            `LearningParams.reach` bounds; a scalar tensor. Below 0 nothing shrinks.
         strength: share of the excess by which the top layer shrinks in one update.
     """
     return scale_tilt(weights, 1 - strength * excess.clamp(0, _MOST_EXCESS))

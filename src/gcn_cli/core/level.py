@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli.core.device import AnyBasis, make_basis
-from gcn_cli.core.guard import GuardParams, reference_energy
+from gcn_cli.core.guard import GuardParams
 from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.core.learning import (
     Gradient,
@@ -290,11 +290,9 @@ class Level:
         """Local contrast of the chains over that of the data; a scalar."""
         return local_contrast(chains.images, self._window, self.plan.boundary) / self._contrast
 
-    def steepness(self, grad: Gradient) -> Tensor:
-        """``f(obs) - f(syn)`` in units of the data's own reference energy; a scalar."""
-        sigma, channels = self.plan.langevin.sigma, self.observed.shape[1]
-        energy = reference_energy(self.spread_data, sigma, channels)
-        return (grad.observed - grad.synthesized) / energy
+    def reach(self, basis: Tensor) -> Tensor:
+        """Spread of ``sigma^2 B``, of B (N, C, H, W), over that of the data; a scalar."""
+        return self.plan.langevin.sigma**2 * basis.std() / self.spread_data
 
     def recentred(self, gain: Tensor, chains: ChainState, strength: float) -> Tensor:
         """The centre's gain after this update; as it was where there is no coarser level."""

@@ -170,8 +170,8 @@ def _update(level: Level, stage: StagePlan, state: LearningState) -> tuple[Learn
         weights = sgd_step(state.weights, grad.weights, positions, params.optimiser, rate)
     if params.restraint:
         excess = level.contrast(chains) - 1 - params.tolerance
-        if params.steepest:
-            excess = excess.maximum(level.steepness(grad) / params.steepest - 1)
+        if params.reach:
+            excess = excess.maximum(level.reach(seen.basis) / params.reach - 1)
         weights = restrain(weights, excess, params.restraint)
     average = weights
     if params.averaging:
