@@ -270,7 +270,7 @@ def test_a_budget_lowers_the_pace_and_never_raises_it(gcn, box, tmp_path, monkey
         assert done == max(1, round(6 * stored["pace"]))
     assert paces == {0: 1.0, 30: 0.3, 200: 1.0}
     dry = _train(gcn, box, tmp_path / "dry", "--dry-run", "--set", "budget=30")
-    assert "pace will be lowered to keep 30s" in dry.stderr
+    assert "pace 0.3, to keep the budget of 30s" in dry.stderr
     assert not (tmp_path / "dry").exists()
 
 

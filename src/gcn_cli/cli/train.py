@@ -138,7 +138,7 @@ def _train_all(
         paced = fit_budget(config, trial_plans(config, job), job.observed, machine)
         if paced is not config:
             say(
-                f"{job.name}: pace {paced.pace:g}, to keep the budget of "
+                f"{job.name}: {_measures(config, paced)}, to keep the budget of "
                 f"{clock_text(config.budget)} on this machine",
                 quiet,
             )
@@ -153,6 +153,16 @@ def _train_all(
         raise DivergenceError(
             f"{len(diverged)} of {len(jobs)} models diverged: {', '.join(diverged)}"
         )
+
+
+def _measures(config: Config, fitted: Config) -> str:
+    """What is done to keep a budget."""
+    told = []
+    if len(fitted.levels) < len(config.levels):
+        told.append(f"{len(fitted.levels)} of {len(config.levels)} levels")
+    if fitted.pace < config.pace:
+        told.append(f"pace {fitted.pace:g}")
+    return " and ".join(told)
 
 
 def _resume(
@@ -236,7 +246,7 @@ def _tell_cost(
 ) -> None:
     from gcn_cli.clock import clock_text
     from gcn_cli.config import dump
-    from gcn_cli.estimate import estimate
+    from gcn_cli.estimate import estimate, fit_budget
     from gcn_cli.trials import trial_plans
 
     typer.echo(dump(config), nl=False)
@@ -252,8 +262,10 @@ def _tell_cost(
             f"{job.name}: {cost.parameters:,} parameters, {plan.total_updates} updates{trials}, "
             f"about {_bytes_text(cost.memory)} and {clock_text(cost.seconds)}"
         )
-        if config.budget and cost.seconds > config.budget:
-            say(f"{job.name}: the pace will be lowered to keep {clock_text(config.budget)}")
+        paced = fit_budget(config, trial_plans(config, job), job.observed, machine)
+        if paced is not config:
+            told = _measures(config, paced)
+            say(f"{job.name}: {told}, to keep the budget of {clock_text(config.budget)}")
     if len(jobs) > 1:
         say(f"{len(jobs)} models, about {clock_text(total)} in all")
 
