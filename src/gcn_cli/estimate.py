@@ -106,9 +106,12 @@ def fit_budget(config: Config, plans: Sequence[Plan], observed: Tensor, machine:
 
 
 def _least_missed(config: Config, plan: Plan) -> int | None:
-    """Which optional level to leave out: the last one of the scale that has the most of them."""
+    """Which optional level to leave out: the last one of the scale that has the most of them.
+
+    The plan's first is never left out: it makes images of noise, with the updates for that.
+    """
     first = len(config.levels) - len(plan.levels)
-    optional = [k for k, level in enumerate(config.levels) if level.optional and k >= first]
+    optional = [k for k, level in enumerate(config.levels) if level.optional and k > first]
     if not optional:
         return None
     alike = Counter(config.levels[k].reduce for k in optional)
