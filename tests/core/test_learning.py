@@ -15,6 +15,7 @@ from gcn_cli.core.learning import (
     adam_step,
     as_weights,
     average_weights,
+    curb,
     likelihood_gradient,
     parameters,
     rate_factor,
@@ -24,7 +25,7 @@ from gcn_cli.core.learning import (
     sgd_step,
     wrap_image,
 )
-from gcn_cli.core.network import ConvNet, LayerSpec, LayerWeights, margins
+from gcn_cli.core.network import ConvNet, LayerSpec, LayerWeights, map_weights, margins
 
 
 def _oracle(net, weights, images, boundary):
@@ -258,6 +259,17 @@ def test_restraint_shrinks_the_basis_and_only_on_excess(case, draw_weights, draw
         assert all(map(torch.equal, parameters(same), parameters(weights)))
     wild = restrain(weights, torch.tensor(49.0, dtype=images.dtype), 1.0)
     torch.testing.assert_close(net.basis(images, wild, case.boundary), 0.5 * before)
+
+
+def test_a_step_is_cut_short_where_the_basis_spreads_far_too_wide(case, draw_weights):
+    old, new = draw_weights(case.net), draw_weights(case.net)
+    new = map_weights(lambda t: t + 1, new)
+    for excess, share in ((-1.0, 1.0), (1.0, 1.0), (1.5, 0.5), (2.0, 0.0), (9.0, 0.0)):
+        taken = curb(old, new, torch.tensor(excess, dtype=torch.float64))
+        for before, after, here in zip(*map(parameters, (old, new, taken)), strict=True):
+            torch.testing.assert_close(here, before + share * (after - before))
+    whole = curb(old, new, torch.tensor(0.3, dtype=torch.float64))
+    assert all(map(torch.equal, parameters(whole), parameters(new)))
 
 
 def test_a_scaled_tilt_is_scaled_and_so_is_the_basis(case, draw_weights, draw_images):

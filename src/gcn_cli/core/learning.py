@@ -84,8 +84,9 @@ class LearningParams:
     """Excess of contrast, as a share of the data's, below which the restraint rests."""
     reach: float = 0.0
     """Spread of ``sigma^2 B``, what the network adds to the centre, over the data's spread, above
-    which the restraint acts, too; 0 never. A reconstruction has no use for more than 1, but chains
-    of few steps that lag behind the data let maximum likelihood pull ever harder."""
+    which the restraint acts, too, and far above which learning rests; 0 never. A reconstruction has
+    no use for more than 1, but chains of few steps that lag behind the data let maximum likelihood
+    pull ever harder."""
     recentre: float = 0.0
     """How fast the centre's gain answers to the chains' contrast at the coarser level; 0 never."""
 
@@ -232,6 +233,22 @@ def restrain(weights: Weights, excess: Tensor, strength: float) -> Weights:
         strength: share of the excess by which the top layer shrinks in one update.
     """
     return scale_tilt(weights, 1 - strength * excess.clamp(0, _MOST_EXCESS))
+
+
+def curb(old: Weights, new: Weights, excess: Tensor) -> Weights:
+    """The way from ``old`` to ``new`` weights, cut short where B spreads far too wide.
+
+    Shrinking the top layer alone does not hold a field whose lower layers grow as fast. All of
+    the step is taken up to twice what `LearningParams.reach` allows, none from three times on.
+
+    Args:
+        old: weights before a step.
+        new: weights after it.
+        excess: of B's spread over what is allowed, as a share of it; a scalar tensor.
+    """
+    share = (2 - excess).clamp(0, 1)
+    pairs = zip(parameters(old), parameters(new), strict=True)
+    return as_weights([before.lerp(after, share) for before, after in pairs])
 
 
 def scale_tilt(weights: Weights, gain: Tensor) -> Weights:

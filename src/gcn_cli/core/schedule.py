@@ -20,6 +20,7 @@ from gcn_cli.core.learning import (
     Moments,
     adam_step,
     average_weights,
+    curb,
     rate_factor,
     restrain,
     sgd_step,
@@ -171,7 +172,9 @@ def _update(level: Level, stage: StagePlan, state: LearningState) -> tuple[Learn
     if params.restraint:
         excess = level.contrast(chains) - 1 - params.tolerance
         if params.reach:
-            excess = excess.maximum(level.reach(seen.basis) / params.reach - 1)
+            beyond = level.reach(seen.basis) / params.reach - 1
+            weights = curb(state.weights, weights, beyond)
+            excess = excess.maximum(beyond)
         weights = restrain(weights, excess, params.restraint)
     average = weights
     if params.averaging:
