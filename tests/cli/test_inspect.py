@@ -10,6 +10,7 @@ import yaml
 
 from gcn_cli import report
 from gcn_cli.checkpoint import load_checkpoint
+from gcn_cli.cli.inspect import _print_columns
 from gcn_cli.config import preset_names
 from gcn_cli.core.level import Machine
 from gcn_cli.imaging import load_image
@@ -181,3 +182,19 @@ def test_doctor(gcn):
     assert told["auto_precision"] in ("fp32", "bf16")
     assert told["presets"] == preset_names()
     assert "auto precision" in gcn("doctor").stdout
+
+
+def test_many_levels_are_told_in_blocks_and_equal_neighbours_once(capsys):
+    levels = [[("steps", str(n)), ("scale", "1")] for n in (15, 3, 3, 3, 10, 11, 12)]
+    _print_columns("a cascade", levels)
+    told = [line.split("  ") for line in capsys.readouterr().out.splitlines() if line.strip()]
+    told = [[cell.strip() for cell in line if cell.strip()] for line in told]
+    assert told == [
+        ["a cascade"],
+        ["level 1", "levels 2 to 4", "level 5", "level 6"],
+        ["steps", "15", "3", "10", "11"],
+        ["scale", "1", "1", "1", "1"],
+        ["level 7"],
+        ["steps", "12"],
+        ["scale", "1"],
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
         SampleFacts,
         TrainingFacts,
     )
+
+_COLUMNS = 4  # side by side; further ones follow below
 
 _EXAMPLES = examples(
     "gcn inspect --ckpt runs/00007-brick",
@@ -178,11 +181,19 @@ def _level_rows(level: LevelFacts) -> list[tuple[str, str]]:
 
 
 def _print_columns(title: str, levels: list[list[tuple[str, str]]]) -> None:
-    """One column per level, one row per figure."""
-    header = ["", *(f"level {number}" for number in range(1, len(levels) + 1))]
-    names = [name for name, _ in levels[0]] if levels else []
-    rows = [[name, *(level[row][1] for level in levels)] for row, name in enumerate(names)]
-    print_table(title, header, rows)
+    """One column per level, one row per figure; equal neighbours share a column."""
+    columns = [list(run) for _, run in groupby(enumerate(levels, 1), key=lambda pair: pair[1])]
+    for begin in range(0, len(columns), _COLUMNS):
+        part = columns[begin : begin + _COLUMNS]
+        header = ["", *(_level_name(run[0][0], run[-1][0]) for run in part)]
+        shown = [run[0][1] for run in part]
+        names = [name for name, _ in shown[0]]
+        rows = [[name, *(level[k][1] for level in shown)] for k, name in enumerate(names)]
+        print_table(title if begin == 0 else "", header, rows)
+
+
+def _level_name(first: int, last: int) -> str:
+    return f"level {first}" if first == last else f"levels {first} to {last}"
 
 
 def _samples_text(facts: SampleFacts) -> str:

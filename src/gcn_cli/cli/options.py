@@ -75,7 +75,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         return
     lines = [list(columns), *(list(row) for row in rows)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(columns))]
-    typer.echo(title)
+    if title:
+        typer.echo(title)
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         typer.echo(("  " + "  ".join(cells)).rstrip())
@@ -87,7 +88,7 @@ def _print_rich(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(*columns, title=title or None, title_justify="left")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
