@@ -384,7 +384,7 @@ def test_in_a_hurry_adam_takes_larger_steps(small_config, small_level, pace, fac
 
 
 def test_the_coarsest_level_that_a_small_picture_has_starts_from_noise(small_config, small_level):
-    """Fields of a cascade take few steps; the first of all needs those of the config's first."""
+    """A field held by a reach only mends; the first of all needs the steps of the config's."""
     first = small_level(2, learning={"steps": 9, "updates": 7, "reach": 0.0})
     further = small_level(1, learning={"steps": 2, "updates": 4, "reach": 0.5})
     config = small_config(first, further, further)
@@ -397,3 +397,5 @@ def test_the_coarsest_level_that_a_small_picture_has_starts_from_noise(small_con
     least = 2 * 2 * build_plan(config, Subject(1, 99, 99, 40.0)).levels[0].net.receptive_field
     assert told(least) == [(0.5, 9, 7, 0.0), (1.0, 2, 4, 0.5), (1.0, 2, 4, 0.5)]
     assert told(least - 2) == [(1.0, 9, 7, 0.0), (1.0, 2, 4, 0.5)]
+    config = small_config(first, small_level(1, learning={"steps": 2, "updates": 4}))
+    assert told(least - 2) == [(1.0, 2, 4, 0.0)]  # another level is what it always was

@@ -91,13 +91,13 @@ def fit_budget(config: Config, plans: Sequence[Plan], observed: Tensor, machine:
     expected = sum(_plan_seconds(plan, speeds) for plan in plans)
     if config.trials == 1:
         (plan,) = plans
+        first = len(config.levels) - len(plan.levels)  # small images have no coarse levels
         while expected > config.budget:
-            index = _least_missed(config, plan)
+            index = _least_missed(config, first)
             if index is None:
                 break
-            left_out = len(plan.levels) - len(config.levels)  # small images have no coarse levels
             config = config.model_copy(update={"levels": _without(config.levels, index)})
-            plan = replace(plan, levels=_without(plan.levels, index + left_out))
+            plan = replace(plan, levels=_without(plan.levels, index - first))
             expected = _plan_seconds(plan, speeds)
     if expected <= config.budget:
         return config
@@ -105,12 +105,11 @@ def fit_budget(config: Config, plans: Sequence[Plan], observed: Tensor, machine:
     return config.model_copy(update={"pace": max(pace, _LEAST_PACE * config.pace)})
 
 
-def _least_missed(config: Config, plan: Plan) -> int | None:
+def _least_missed(config: Config, first: int) -> int | None:
     """Which optional level to leave out: the last one of the scale that has the most of them.
 
-    The plan's first is never left out: it makes images of noise, with the updates for that.
+    Level ``first``, the coarsest of the plan, stays: it makes images of noise.
     """
-    first = len(config.levels) - len(plan.levels)
     optional = [k for k, level in enumerate(config.levels) if level.optional and k > first]
     if not optional:
         return None

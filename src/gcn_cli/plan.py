@@ -95,19 +95,22 @@ def _usable(config: Config, subject: Subject) -> list[LevelConfig]:
         if side / levels[0].reduce >= 2 * field:
             break
         levels.pop(0)
-    return [_starting_from_noise(config.levels[0], levels[0]), *levels[1:]]
+    if len(levels) < len(config.levels):
+        levels[0] = _starting_from_noise(config.levels[0], levels[0])
+    return levels
 
 
 def _starting_from_noise(coarsest: LevelConfig, level: LevelConfig) -> LevelConfig:
-    """The level as the first of all; it takes as many steps and updates as the config's first one.
+    """The level as the first of all: free of a ``reach``, with the steps of the config's first one.
 
-    A field of a cascade, which mends what it is centred at, has too few to make images of noise.
+    A field whose B is held to mending what it is centred at cannot make images of noise.
     """
     learning, first = level.learning, coarsest.learning
-    if learning.steps >= first.steps:
+    if not learning.reach:
         return level
-    changes = {"steps": first.steps, "reach": first.reach}
-    changes["updates"] = max(learning.updates, first.updates)
+    changes: dict[str, float] = {"reach": first.reach}
+    changes |= {"steps": max(learning.steps, first.steps)}
+    changes |= {"updates": max(learning.updates, first.updates)}
     return level.model_copy(update={"learning": learning.model_copy(update=changes)})
 
 

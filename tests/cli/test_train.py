@@ -285,8 +285,8 @@ def test_a_budget_leaves_out_optional_levels_before_it_lowers_the_pace(
     monkeypatch.setattr(estimate, "_speed", lambda *_: estimate.Speed(10.0))
     machine = Machine(torch.device("cpu"), torch.float32)
     job = Job("x", picture.repeat(1, 1, 2, 2), picture.mean().view(1, 1, 1))
-    names = {
-        updates: small_level(reduce, optional=optional, learning={"updates": updates})
+    levels = [
+        small_level(reduce, optional=optional, learning={"updates": updates})
         for updates, reduce, optional in (
             (1, 2, False),
             (2, 2, True),
@@ -294,10 +294,10 @@ def test_a_budget_leaves_out_optional_levels_before_it_lowers_the_pace(
             (4, 1, True),
             (5, 1, False),
         )
-    }
+    ]
 
     def fitted(budget, **changes):
-        config = small_config(*names.values(), budget=budget, **changes)
+        config = small_config(*levels, budget=budget, **changes)
         plans = [plan_job(config, job)] * config.trials
         found = estimate.fit_budget(config, plans, job.observed, machine)
         return [level.learning.updates for level in found.levels], found.pace

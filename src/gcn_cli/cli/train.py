@@ -262,9 +262,9 @@ def _tell_cost(
             f"{job.name}: {cost.parameters:,} parameters, {plan.total_updates} updates{trials}, "
             f"about {_bytes_text(cost.memory)} and {clock_text(cost.seconds)}"
         )
-        paced = fit_budget(config, trial_plans(config, job), job.observed, machine)
-        if paced is not config:
-            told = _measures(config, paced)
+        if config.budget and cost.seconds > config.budget:
+            paced = fit_budget(config, trial_plans(config, job), job.observed, machine)
+            told = _measures(config, paced) or "at the very edge"  # measured anew
             say(f"{job.name}: {told}, to keep the budget of {clock_text(config.budget)}")
     if len(jobs) > 1:
         say(f"{len(jobs)} models, about {clock_text(total)} in all")
