@@ -128,13 +128,15 @@ class SamplingConfig(_Strict):
     """How fresh chains of one level run; ``start_noise`` in units of sigma.
 
     Of ``candidates`` chains the one is kept whose statistics are nearest to the image's; canvases
-    of more than twice the image's area have fewer.
+    of more than twice the image's area have fewer. At the coarsest level ``drafts`` samples so
+    chosen are kept, for finer levels to learn behind; with 0 they learn behind every draw.
     """
 
     steps: int | None = Field(default=None, ge=1)
     start_noise: float = Field(default=0.0, ge=0)
     polish: int = Field(default=0, ge=0)
     candidates: int = Field(default=1, ge=1, le=MAX_CANDIDATES)
+    drafts: int = Field(default=0, ge=0, le=4096)
 
 
 class MatchingConfig(_Strict):
@@ -277,6 +279,8 @@ class Config(_Strict):
             )
         if self.boundary == "bounded" and any(lv.matching for lv in self.levels):
             raise ValueError("a matching path lives on a torus: boundary must be torus")
+        if any(lv.sampling.drafts for lv in self.levels[1:]):
+            raise ValueError("sampling.drafts: only the first, coarsest level keeps drafts")
         if len(self.levels) > 1 and any(lv.learning.chains == "data" for lv in self.levels):
             raise ValueError("contrastive divergence (chains: data) takes a single level")
         if self.boundary == "torus" and any(la.padding for lv in self.levels for la in lv.layers):

@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, state_to
 from gcn_cli.clock import Clock, clock_text
 from gcn_cli.config import Config, dump
+from gcn_cli.core.drafts import KeptDrafts
 from gcn_cli.core.guard import StepInfo
 from gcn_cli.core.level import LevelPlan, Machine, Plan
 from gcn_cli.core.matching import MatchInfo
@@ -341,6 +342,7 @@ class _Course:
     folder: Path
     clock: Clock
     progress: Progress
+    drafts: KeptDrafts = field(default_factory=dict)
 
     def run(self, begun: LearningState) -> Iterator[tuple[LearningState, StepInfo | MatchInfo]]:
         """`learn`, begun anew under the shorter plan where there is one."""
@@ -348,7 +350,7 @@ class _Course:
         state, going_on = begun, True
         while going_on:
             going_on = False
-            course = _guarded(self.plan, self.job, state, self.machine, self.config, self.folder)
+            course = self._guarded(state)
             for state, info in course:
                 self.clock.add(self.plan, info)
                 shorter = self.clock.shortened(self.config, self.plan, state) if fresh else None
@@ -359,6 +361,28 @@ class _Course:
                 if going_on:
                     break
 
+    def _guarded(
+        self, state: LearningState
+    ) -> Iterator[tuple[LearningState, StepInfo | MatchInfo]]:
+        """`learn`, its failures told in the user's words; what was learned before is kept."""
+        config, plan, job, last = self.config, self.plan, self.job, state
+        course = learn(plan, job.observed, job.mean, state, self.machine, self.drafts)
+        try:
+            for last, info in course:
+                yield last, info
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise DeviceError(
+                    "out of memory; lower levels.*.learning.count (chains) or canvas"
+                ) from error
+            raise
+        except DivergenceError as error:
+            event = {"done": last.done(plan), "event": str(error)}
+            append_jsonl(self.folder / "metrics.jsonl", event)
+            if last.weights or last.finished:
+                _save(self.folder, config, plan, job, last)
+            raise
+
     def _adopt(self, config: Config) -> None:
         self.config, self.plan = config, plan_job(config, self.job)
         atomic_write_text(self.folder / "config.yaml", dump(config))
@@ -366,27 +390,6 @@ class _Course:
             f"{self.job.name}: later than expected; {self.plan.total_updates} updates in all, to "
             f"keep the budget of {clock_text(config.budget)}"
         )
-
-
-def _guarded(
-    plan: Plan, job: Job, state: LearningState, machine: Machine, config: Config, folder: Path
-) -> Iterator[tuple[LearningState, StepInfo | MatchInfo]]:
-    """`learn`, its failures told in the user's words; what was learned before is kept."""
-    last = state
-    try:
-        for last, info in learn(plan, job.observed, job.mean, state, machine):
-            yield last, info
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise DeviceError(
-                "out of memory; lower levels.*.learning.count (chains) or canvas"
-            ) from error
-        raise
-    except DivergenceError as error:
-        append_jsonl(folder / "metrics.jsonl", {"done": last.done(plan), "event": str(error)})
-        if last.weights or last.finished:
-            _save(folder, config, plan, job, last)
-        raise
 
 
 def _save(folder: Path, config: Config, plan: Plan, job: Job, state: LearningState) -> None:

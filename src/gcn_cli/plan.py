@@ -188,6 +188,7 @@ def _level(
         top_gain=level.init.top_gain,
         path_every=learning.path_every,
         pool=learning.pool,
+        drafts=sampling.drafts,
         matching=_matching(config, level, subject, sigma, whole),
     )
 

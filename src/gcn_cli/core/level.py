@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli.core.device import AnyBasis, make_basis
+from gcn_cli.core.drafts import Drafts
 from gcn_cli.core.guard import GuardParams
 from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.core.learning import (
@@ -40,7 +41,7 @@ from gcn_cli.core.network import Boundary, ConvNet, Weights, initial_weights, ma
 from gcn_cli.core.noise import NoiseSource, derive_seed, generator
 from gcn_cli.core.pyramid import enlarge_torus, local_contrast, shrink
 from gcn_cli.core.replay import Replayed
-from gcn_cli.core.synthesis import final_images, fresh_chains, synthesize
+from gcn_cli.core.synthesis import Below, final_images, fresh_chains, synthesize
 from gcn_cli.errors import DivergenceError
 
 GLIMPSE = 2
@@ -75,6 +76,8 @@ class LevelPlan:
     top_gain: float = 1.0
     path_every: int = 0
     pool: int = 8
+    drafts: int = 0
+    """Of the coarsest level: chosen samples that finer levels learn behind; 0 for every draw."""
     matching: MatchingParams | None = None
 
     @property
@@ -101,6 +104,16 @@ class Plan:
         """Updates over all levels and stages."""
         return sum(level.updates for level in self.levels)
 
+    @property
+    def draft_sizes(self) -> set[tuple[int, int]]:
+        """Full-size canvases (H, W) for which drafts are drawn."""
+        if not self.levels[0].drafts:
+            return set()
+        finer = self.levels[1:]
+        canvases = [(level.scale, level.canvas) for level in finer]
+        canvases += [(level.scale, level.matching.canvas) for level in finer if level.matching]
+        return {(round(h / scale), round(w / scale)) for scale, (h, w) in canvases}
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -126,8 +139,9 @@ class Level:
         mean: Tensor,
         finished: tuple[LevelModel, ...],
         machine: Machine,
+        drafts: Drafts | None = None,
     ) -> None:
-        self.index, self.machine = index, machine
+        self.index, self.machine, self.drafts = index, machine, drafts
         self.finished = finished
         self.plan = plan.levels[index]
         self.seed = derive_seed(plan.seed, "learn", index)
@@ -136,7 +150,7 @@ class Level:
         )
         self.spread_data = float(self.observed.std())
         self.noise = NoiseSource(self.seed, range(self.plan.chains), machine.device)
-        self.pool = self._coarse_pool(finished, mean)
+        self.pool = self._coarse_pool()
         self._contrast = local_contrast(self.observed, self._window, "bounded")
         self._coarser: tuple[int, int, Tensor] | None = None  # factor, window, data's contrast
         if finished:
@@ -147,23 +161,35 @@ class Level:
         self._basis: AnyBasis | None = None
         self._gradients: dict[ConvNet, Replayed] = {}
 
-    def _coarse_pool(self, finished: tuple[LevelModel, ...], mean: Tensor) -> Tensor | None:
+    def _coarse_pool(self) -> Tensor | None:
         """Fresh samples of the coarser levels, enlarged: the centres that chains draw from."""
-        if not finished:
+        if not self.finished:
             return None
-        coarse = every_draw(Model(finished, torch.zeros_like(mean)))
-        size = tuple(round(n / self.plan.scale) for n in self.plan.canvas)
-        images = final_images(
+        images = self._drawn(self.finished, self.plan.canvas, self.plan.pool, "pool")
+        return enlarge_torus(images, round(self.plan.scale / self.finished[-1].scale))
+
+    def _drawn(
+        self, levels: tuple[LevelModel, ...], canvas: tuple[int, int], chains: int, purpose: str
+    ) -> Tensor:
+        """Fresh samples (N, C, h, w) through some levels, from the first on; ``canvas`` is here."""
+        height, width = (round(n / self.plan.scale) for n in canvas)
+        seed, below = derive_seed(self.seed, purpose), None
+        if self.drafts is not None:
+            below = Below(self.drafts.take((height, width), chains, seed), levels[0].scale)
+            levels = levels[1:]
+            if not levels:
+                return below.images
+        return final_images(
             synthesize(
-                coarse,
-                (size[0], size[1]),
-                range(self.plan.pool),
-                derive_seed(self.seed, "pool"),
+                every_draw(Model(levels, torch.zeros(self.observed.shape[1], 1, 1))),
+                (height, width),
+                range(chains),
+                seed,
                 device=self.machine.device,
                 dtype=self.machine.dtype,
+                below=below,
             )
         )
-        return enlarge_torus(images, round(self.plan.scale / finished[-1].scale))
 
     def start_weights(self, depth: int) -> Weights:
         """Initial weights of a net of ``depth`` layers."""
@@ -322,19 +348,11 @@ class Level:
         """Fresh samples of this level as ``model`` has it, for the matching path to start from."""
         params = self.plan.matching
         assert params is not None
-        mean = torch.zeros(self.observed.shape[1], 1, 1)
-        size = tuple(round(n / self.plan.scale) for n in params.canvas)
-        course = synthesize(
-            every_draw(Model((*self.finished, model), mean)),
-            (size[0], size[1]),
-            range(params.chains),
-            derive_seed(self.seed, "matching"),
-            device=self.machine.device,
-            dtype=self.machine.dtype,
-        )
+        levels = (*self.finished, model)
+        images = self._drawn(levels, params.canvas, params.chains, "matching")
         seed = derive_seed(self.seed, "matching", "begin")
         noise = NoiseSource(seed, range(params.chains), self.machine.device)
-        return begin_path(final_images(course), params.start_noise, noise)
+        return begin_path(images, params.start_noise, noise)
 
     def match(self, stage: int, chains: Tensor) -> tuple[Potentials, Tensor, MatchInfo]:
         """One stage of the matching path: its potentials, the chains after it, what it saw.

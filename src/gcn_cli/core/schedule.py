@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from gcn_cli.core.drafts import Drafts, KeptDrafts
 from gcn_cli.core.guard import StepInfo, fatal, symptom
 from gcn_cli.core.langevin import ChainState, run_langevin
 from gcn_cli.core.learning import (
@@ -111,9 +112,16 @@ def without_stale_path(plan: Plan, state: LearningState) -> LearningState:
 
 
 def learn(
-    plan: Plan, observed: Tensor, mean: Tensor, state: LearningState, machine: Machine
+    plan: Plan,
+    observed: Tensor,
+    mean: Tensor,
+    state: LearningState,
+    machine: Machine,
+    kept: KeptDrafts | None = None,
 ) -> Iterator[tuple[LearningState, StepInfo | MatchInfo]]:
     """Learn from images (N, C, H, W) in grey levels, their ``mean`` (C, 1, 1) to be subtracted.
+
+    ``kept`` saves drawing drafts again where an earlier call, of the same run, has drawn them.
 
     Yields (state, info) after every update and every stage of a matching path until the plan is
     fulfilled.
@@ -122,8 +130,13 @@ def learn(
         DivergenceError: after ``plan.guard.retries`` rollbacks in one stage did not help.
     """
     state = without_stale_path(plan, state)
+    drafts: Drafts | None = None
     while not state.complete(plan):
-        level = Level(plan, state.level, observed, mean, state.finished, machine)
+        if drafts is None and state.finished and plan.levels[0].drafts:
+            centred = observed.to(machine.device) - mean.to(machine.device)
+            first, count = state.finished[0], plan.levels[0].drafts
+            drafts = Drafts(first, centred, count, plan.seed, machine.device, machine.dtype, kept)
+        level = Level(plan, state.level, observed, mean, state.finished, machine, drafts)
         if not state.weights:
             state = _enter_stage(level, 0, state)
         good = state

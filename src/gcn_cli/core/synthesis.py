@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +46,13 @@ class SynthesisInfo:
     def images(self) -> Tensor:
         """The chains with the mean colour added: a new tensor (N, C, h, w)."""
         return self.chains + self.mean
+
+
+class Below(NamedTuple):
+    """Samples (N, C, h, w) of a coarser level in centred grey levels, and that level's scale."""
+
+    images: Tensor
+    scale: float
 
 
 def fresh_chains(
@@ -129,13 +137,15 @@ def synthesize(
     dtype: torch.dtype = torch.float32,
     temperature: float = 1.0,
     start: Tensor | None = None,
+    below: Below | None = None,
     window: int | None = None,
 ) -> Iterator[SynthesisInfo]:
     """Sample images of ``size`` (H, W), one per chain number; the last yield holds the result.
 
     Chain k of a seed is the same whatever other chains run beside it. The canvas is a torus where
     the model was learned on one. ``start`` (N, C, h, w), centred grey levels at the coarsest
-    level, replaces the start from the reference. Levels higher and wider than ``window`` units of
+    level, replaces the start from the reference; ``below`` are samples of a level that comes before
+    the model's first. Levels higher and wider than ``window`` units of
     their top layer are computed in windows of half that side, which bounds the memory and changes
     nothing but rounding.
 
@@ -148,15 +158,15 @@ def synthesize(
     counts = [draws(lv.likeness, lv.sampler.candidates, _size(lv, size)) for lv in model.levels]
     pairs = zip(model.levels, counts, strict=True)
     total = sum(level.total_steps() * count for level, count in pairs)
-    images: Tensor | None = None
+    images, scale = below or (None, 1.0)
     done, mean = 0, model.mean.to(device)
     for index, cold in enumerate(model.levels):
         level = _heated(cold, temperature)
         shape = (len(chains), model.channels, *_size(level, size))
         coarse = None
         if images is not None:
-            factor = round(level.scale / model.levels[index - 1].scale)
-            coarse = Coarse(images, factor, level.centre_gain)
+            coarse = Coarse(images, round(level.scale / scale), level.centre_gain)
+        scale = level.scale
         count = counts[index]
         best = _Best(level.likeness) if count > 1 and level.likeness is not None else None
         images = None
