@@ -129,7 +129,8 @@ class SamplingConfig(_Strict):
 
     Of ``candidates`` chains the one is kept whose statistics are nearest to the image's; canvases
     of more than twice the image's area have fewer. At the coarsest level ``drafts`` samples so
-    chosen are kept, for finer levels to learn behind; with 0 they learn behind every draw.
+    chosen are kept, fewer at a lower pace, for finer levels to learn behind; with 0 those learn
+    behind every draw.
     """
 
     steps: int | None = Field(default=None, ge=1)

@@ -188,7 +188,7 @@ def _level(
         top_gain=level.init.top_gain,
         path_every=learning.path_every,
         pool=learning.pool,
-        drafts=sampling.drafts,
+        drafts=math.ceil(sampling.drafts * min(1.0, config.pace)),
         matching=_matching(config, level, subject, sigma, whole),
     )
 

@@ -174,6 +174,15 @@ def test_drafts_count_as_work_once(plan):
     )
 
 
+def test_a_lower_pace_makes_fewer_drafts(small_config, small_level, picture):
+    subject = Subject.of(picture, mean_colour(picture))
+    plans = [
+        build_plan(small_config(*_levels(small_level, 9), pace=pace), subject)
+        for pace in (0.05, 0.5, 1, 3)
+    ]
+    assert [plan.levels[0].drafts for plan in plans] == [1, 5, 9, 9]
+
+
 def test_only_the_coarsest_level_keeps_drafts(small_config, small_level):
     first, *rest = _levels(small_level, 4)
     with pytest.raises(ConfigError, match="coarsest"):
