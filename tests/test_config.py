@@ -121,7 +121,7 @@ def test_an_unknown_preset_offers_the_nearest():
         ("levels.0.learning.optimiser.rate=-1", "rate"),
         ("levels.0.reduce=1", "coarse to fine"),
         ("levels.1.reduce=3", "whole factors"),
-        ("levels.2.reduce=2", "reduce: 1"),
+        ("levels.-1.reduce=2", "coarse to fine"),
         ("boundary=bounded", "torus"),
         ("levels=[]", "levels"),
         ("seed=-1", "seed"),
@@ -168,16 +168,34 @@ def test_overrides_reach_single_levels_all_levels_and_single_layers():
     assert [lv.learning.updates for lv in config.levels] == [7] * len(config.levels)
     assert config.levels[-1].learning.count == 9
     assert config.levels[0].learning.count != 9
-    assert config.levels[0].layers[1].filters == 11
+    assert [lv.layers[1].filters == 11 for lv in config.levels] == [True] + 10 * [False]
     assert config.levels[1].learning.optimiser.rate == 1e-5
     assert (config.seed, config.images.colour) == (12, "grey")
+
+
+def test_a_reference_is_a_level_of_its_own(tmp_path):
+    """So are values that one override put at several places."""
+    file = tmp_path / "mine.yaml"
+    file.write_text(dump(resolve("texture")), encoding="utf-8")
+    assert "*id" in file.read_text(encoding="utf-8")
+    overrides = ["levels.*.layers=[{filters: 4, size: 3}]", "levels.4.layers.0.filters=5"]
+    config = resolve(file=file, overrides=[*overrides, "levels.4.learning.updates=7"])
+    assert [lv.learning.updates == 7 for lv in config.levels] == [k == 4 for k in range(11)]
+    assert [lv.layers[0].filters for lv in config.levels] == [5 if k == 4 else 4 for k in range(11)]
+
+
+def test_a_file_that_refers_to_itself_is_refused(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("levels: &all [*all]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="nested without end"):
+        resolve(file=file)
 
 
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("levels.3.reduce=1", "'3' is not an index into 3 items"),
-        ("levels.-4.reduce=1", "'-4' is not an index"),
+        ("levels.11.reduce=1", "'11' is not an index into 11 items"),
+        ("levels.-12.reduce=1", "'-12' is not an index"),
         ("levels.x.reduce=1", "'x' is not an index"),
         ("name.x=1", "below a plain value"),
         ("seed", "key=value"),

@@ -330,7 +330,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"config {path} is not valid YAML{line}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"config {path} must be a mapping of keys to values")
-    return data
+    try:
+        return {key: _unshared(value) for key, value in data.items()}
+    except RecursionError as error:
+        raise ConfigError(f"config {path} is nested without end") from error
+
+
+def _unshared(node: Any) -> Any:
+    """A copy in which what YAML refers to (``*half``) stands on its own.
+
+    An override of one level would else change all levels that are written as references to it.
+    """
+    if isinstance(node, dict):
+        return {key: _unshared(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_unshared(value) for value in node]
+    return node
 
 
 def resolve(
@@ -435,12 +450,12 @@ def _put(node: Any, path: list[str], value: Any, whole: str) -> None:
         if rest:
             _put(node[int(head)], rest, value, whole)
         else:
-            node[int(head)] = value
+            node[int(head)] = _unshared(value)
     elif isinstance(node, dict):
         if rest:
             _put(node.setdefault(head, {}), rest, value, whole)
         else:
-            node[head] = value
+            node[head] = _unshared(value)
     else:
         raise ConfigError(f"{whole}: '{head}' lies below a plain value")
 

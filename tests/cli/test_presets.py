@@ -10,7 +10,7 @@ from gcn_cli.imaging import image_grid, load_image, save_png
 
 TEXTURES = Path(__file__).resolve().parents[2] / "textures"
 SMALLER = {
-    "texture-cascades": ["levels.*.matching.count=2", "levels.*.learning.pool=2"],
+    "texture": ["levels.*.matching.count=2", "levels.*.learning.pool=2"],
     "texture-best": ["levels.*.matching.count=2", "levels.*.learning.pool=2"],
     "paper-texture": ["images.size=96", "levels.0.learning.count=2"],
     "paper-object": ["images.size=64", "levels.0.learning.count=2"],

@@ -25,7 +25,7 @@ class Drafts:
 
     Args:
         level: the coarsest one, learned.
-        observed: images (N, C, H, W) at full size, mean colour subtracted.
+        observed: images (N, C, H, W) at full size, mean colour subtracted, on the host.
         count: drafts of one size.
         seed: of learning.
         device, dtype: where and how exactly to compute.
@@ -44,7 +44,7 @@ class Drafts:
     ) -> None:
         mean = torch.zeros(observed.shape[1], 1, 1)
         self.count = count
-        self._model = Model((with_likeness(level, observed.to(device)),), mean)
+        self._model = Model((with_likeness(level, observed),), mean)
         self._seed = derive_seed(seed, "drafts")
         self._device, self._dtype = device, dtype
         self._kept = {} if kept is None else kept

@@ -133,9 +133,9 @@ def learn(
     drafts: Drafts | None = None
     while not state.complete(plan):
         if drafts is None and state.finished and plan.levels[0].drafts:
-            centred = observed.to(machine.device) - mean.to(machine.device)
             first, count = state.finished[0], plan.levels[0].drafts
-            drafts = Drafts(first, centred, count, plan.seed, machine.device, machine.dtype, kept)
+            where = machine.device, machine.dtype
+            drafts = Drafts(first, observed - mean, count, plan.seed, *where, kept)
         level = Level(plan, state.level, observed, mean, state.finished, machine, drafts)
         if not state.weights:
             state = _enter_stage(level, 0, state)
