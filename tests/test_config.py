@@ -122,6 +122,7 @@ def test_an_unknown_preset_offers_the_nearest():
         ("levels.0.reduce=1", "coarse to fine"),
         ("levels.1.reduce=3", "whole factors"),
         ("levels.-1.reduce=2", "coarse to fine"),
+        ("levels.*.reduce=2", "reduce: 1"),
         ("boundary=bounded", "torus"),
         ("levels=[]", "levels"),
         ("seed=-1", "seed"),

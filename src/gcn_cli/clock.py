@@ -154,20 +154,14 @@ def pool_cost(plan: Plan, index: int) -> float:
     Drafts, where there are any, are made for the second level.
     """
     level = plan.levels[index]
-    cost = _draw_cost(_beyond_drafts(plan, index), level.pool, level.canvas, level.scale)
+    cost = _draw_cost(plan.drawn_before(index), level.pool, level.canvas, level.scale)
     return cost + (drafts_cost(plan) if index == 1 else 0.0)
 
 
 def drafts_cost(plan: Plan) -> float:
     """The work of all drafts of the coarsest level, candidates included."""
-    first = plan.levels[0]
-    count = first.drafts * first.sampler.candidates
-    return sum(_draw_cost([first], count, size, 1.0) for size in plan.draft_sizes)
-
-
-def _beyond_drafts(plan: Plan, index: int) -> Sequence[LevelPlan]:
-    """The levels before ``index`` that a sample goes through when it is drawn for that one."""
-    return plan.levels[1 if plan.levels[0].drafts else 0 : index]
+    first, count = plan.levels[:1], plan.draft_count
+    return sum(_draw_cost(first, count, size, 1.0) for size in plan.draft_sizes)
 
 
 def matching_draw_cost(plan: Plan, index: int) -> float:
@@ -176,7 +170,7 @@ def matching_draw_cost(plan: Plan, index: int) -> float:
     if level.matching is None:
         return 0.0
     before = _draw_cost(
-        _beyond_drafts(plan, index), level.matching.chains, level.matching.canvas, level.scale
+        plan.drawn_before(index), level.matching.chains, level.matching.canvas, level.scale
     )
     bare = replace(level, matching=None)
     return before + _draw_cost([bare], level.matching.chains, level.matching.canvas, level.scale)

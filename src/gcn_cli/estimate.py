@@ -143,11 +143,10 @@ class Speed:
 
 def _plan_seconds(plan: Plan, speeds: dict[LevelPlan, Speed]) -> float:
     """Learning, matching, and drawing the samples that both start from."""
-    first = plan.levels[0]
-    drafts = first.drafts * first.sampler.candidates
-    total = sum(_draw_seconds([first], speeds, drafts, size, 1.0) for size in plan.draft_sizes)
+    first, drafts = plan.levels[:1], plan.draft_count
+    total = sum(_draw_seconds(first, speeds, drafts, size, 1.0) for size in plan.draft_sizes)
     for index, level in enumerate(plan.levels):
-        speed, before = speeds[level], plan.levels[1 if first.drafts else 0 : index]
+        speed, before = speeds[level], plan.drawn_before(index)
         total += speed.learning
         total += _draw_seconds(before, speeds, level.pool, level.canvas, level.scale)
         params = level.matching

@@ -44,7 +44,7 @@ def drafts(level, observed, cpu):
 
 
 def _shifts(image):
-    """Every shift of a torus (C, H, W), with its own mean of squares left as it is."""
+    """Every shift of a torus (C, H, W), flat."""
     height, width = image.shape[-2:]
     return torch.stack(
         [image.roll((y, x), (-2, -1)) for y in range(height) for x in range(width)]
@@ -94,7 +94,7 @@ def test_drafts_follow_the_law_of_the_choice(drafts, level, observed, cpu):
     assert near.mean() < far.mean() - far.std() / 2
 
 
-def test_samples_below_are_what_the_first_level_is_centred_at(level, cpu, draw_weights):
+def test_samples_below_are_what_the_first_level_is_centred_at(level, cpu):
     dark = tuple(w._replace(w=torch.zeros_like(w.w)) for w in level.weights)
     dark = tuple(w._replace(b=torch.zeros_like(w.b)) for w in dark)
     fine = replace(level, weights=dark, scale=1.0, sampler=SamplerParams(2), centre_gain=0.5)

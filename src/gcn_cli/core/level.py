@@ -104,6 +104,18 @@ class Plan:
         """Updates over all levels and stages."""
         return sum(level.updates for level in self.levels)
 
+    def drawn_before(self, index: int) -> tuple[LevelPlan, ...]:
+        """The levels that a sample goes through when it is drawn for level ``index``.
+
+        Without the first one where drafts of it are kept.
+        """
+        return self.levels[1 if self.levels[0].drafts else 0 : index]
+
+    @property
+    def draft_count(self) -> int:
+        """Draws behind the drafts of one size, candidates included."""
+        return self.levels[0].drafts * self.levels[0].sampler.candidates
+
     @property
     def draft_sizes(self) -> set[tuple[int, int]]:
         """Full-size canvases (H, W) for which drafts are drawn."""

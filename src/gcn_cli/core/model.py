@@ -105,7 +105,7 @@ class Model:
 
 
 def every_draw(model: Model) -> Model:
-    """The model without any choice among candidates: the law that learning sees."""
+    """The model without any choice among candidates."""
     return replace(
         model,
         levels=tuple(
