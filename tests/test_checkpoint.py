@@ -27,7 +27,14 @@ from gcn_cli.plan import Subject, build_plan, mean_colour
 def saved(small_config, small_level, picture, machine):
     """A pyramid, three updates into its second level."""
     learning = {"updates": 4, "chains": "restart", "path_every": 2, "averaging": 0.5}
-    matching = {"stages": 2, "count": 2, "filters": 4, "sizes": [3], "start_noise": 0.5}
+    matching = {
+        "stages": 3,
+        "count": 2,
+        "filters": 4,
+        "sizes": [3],
+        "start_noise": 0.5,
+        "spectrum": 3,
+    }
     config = small_config(
         small_level(2, learning=learning, layers=[{"filters": 4, "size": 3}], matching=matching),
         small_level(1, learning=learning),
@@ -35,7 +42,7 @@ def saved(small_config, small_level, picture, machine):
     mean = mean_colour(picture)
     plan = build_plan(config, Subject.of(picture, mean))
     for state, _ in learn(plan, picture, mean, begin(), machine):
-        if state.done(plan) == 9:
+        if state.done(plan) == 10:
             break
     return Checkpoint(
         config, picture, mean, state, current_model(plan, state, picture, mean), False
@@ -82,7 +89,7 @@ def test_round_trip_is_equal(saved, path):
     assert back.complete is False
     assert len(back.model.levels) == 2
     assert len(saved.model.levels[0].path) == 2
-    assert len(saved.model.levels[0].matching) == 2
+    assert len(saved.model.levels[0].matching) == 3
     for a, b in zip(back.model.levels, saved.model.levels, strict=True):
         assert (a.net, a.langevin, a.sampler) == (b.net, b.langevin, b.sampler)
         assert (a.boundary, a.scale) == (b.boundary, b.scale)
@@ -309,6 +316,16 @@ DAMAGE = {
         ("model", 0, "matching", 0, 3),
         torch.full((4, 256), torch.inf),
         "stage is not finite",
+    ),
+    "a spectral kernel without a middle": (
+        ("model", 0, "matching", 2, 0),
+        torch.zeros(1, 1, 4, 4),
+        "odd squares",
+    ),
+    "a spectral kernel that is not square in colours": (
+        ("model", 0, "matching", 2, 0),
+        torch.zeros(2, 1, 3, 3),
+        "colours to colours",
     ),
     "noise that is no number": (("model", 0, "matching_noise"), float("nan"), "finite number"),
     "an octave out of range": (("model", 0, "matching", 0, 4), 99, "octave"),

@@ -21,10 +21,11 @@ from torch import Tensor
 from gcn_cli.config import MAX_CANDIDATES, Config, validate
 from gcn_cli.core.langevin import ChainState, LangevinParams
 from gcn_cli.core.learning import Moments, as_weights, parameters
-from gcn_cli.core.matching import Potentials
+from gcn_cli.core.matching import Potentials, Stage
 from gcn_cli.core.model import LevelModel, Model, SamplerParams, with_likeness
 from gcn_cli.core.network import ConvNet, LayerSpec, Weights
 from gcn_cli.core.schedule import LearningState
+from gcn_cli.core.spectrum import Equaliser
 from gcn_cli.errors import CheckpointError, GcnError
 from gcn_cli.imaging import atomic_write_bytes
 
@@ -218,35 +219,56 @@ def _pack_level(level: LevelModel) -> dict[str, Any]:
     }
 
 
-def _pack_matching(stages: tuple[Potentials, ...]) -> list[list[Any]]:
+def _pack_matching(stages: tuple[Stage, ...]) -> list[list[Any]]:
+    return [_pack_stage(stage) for stage in stages]
+
+
+def _pack_stage(stage: Stage) -> list[Any]:
+    if isinstance(stage, Equaliser):
+        return [stage.kernel.cpu()]
     # half as many bytes hold filters and slopes exactly
     return [
-        [
-            stage.filters.bfloat16().cpu(),
-            stage.low.cpu(),
-            stage.density.cpu(),
-            stage.shift.half().cpu(),
-            stage.octave,
-        ]
-        for stage in stages
+        stage.filters.bfloat16().cpu(),
+        stage.low.cpu(),
+        stage.density.cpu(),
+        stage.shift.half().cpu(),
+        stage.octave,
     ]
 
 
-def _unpack_matching(stages: list[list[Any]], channels: int) -> tuple[Potentials, ...]:
+def _unpack_matching(stages: list[list[Any]], channels: int) -> tuple[Stage, ...]:
     found = []
-    for filters, low, density, shift, octave in stages:
-        stage = Potentials(filters.float(), low.float(), density.float(), shift.float(), octave)
-        k, c, rows, columns = stage.filters.shape
-        if c != channels or rows != columns or rows % 2 == 0:
+    for parts in stages:
+        stage = _unpack_equaliser(*parts) if len(parts) == 1 else _unpack_potentials(*parts)
+        first = stage.tensors[0]
+        if first.ndim != 4 or first.shape[1] != channels:
             raise ValueError("a matching stage does not fit the network")
-        if stage.low.shape != (k,) or stage.density.shape != (k,) or len(stage.shift) != k:
-            raise ValueError("a matching stage's potentials do not fit its filters")
-        if stage.shift.ndim != 2 or not all(bool(t.isfinite().all()) for t in stage.tensors):
+        if first.shape[2] != first.shape[3] or first.shape[2] % 2 == 0:
+            raise ValueError("a matching stage's filters are not odd squares")
+        if not all(bool(t.isfinite().all()) for t in stage.tensors):
             raise ValueError("a matching stage is not finite")
-        if not isinstance(octave, int) or not 0 <= octave <= _MOST_OCTAVES:
-            raise ValueError("a matching stage lies at an octave out of range")
         found.append(stage)
     return tuple(found)
+
+
+def _unpack_equaliser(kernel: Tensor) -> Equaliser:
+    if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1]:
+        raise ValueError("a spectral stage does not map colours to colours")
+    return Equaliser(kernel.float())
+
+
+def _unpack_potentials(
+    filters: Tensor, low: Tensor, density: Tensor, shift: Tensor, octave: int
+) -> Potentials:
+    stage = Potentials(filters.float(), low.float(), density.float(), shift.float(), octave)
+    k = len(stage.filters)
+    if stage.low.shape != (k,) or stage.density.shape != (k,) or len(stage.shift) != k:
+        raise ValueError("a matching stage's potentials do not fit its filters")
+    if stage.shift.ndim != 2:
+        raise ValueError("a matching stage's potentials are not tables")
+    if not isinstance(octave, int) or not 0 <= octave <= _MOST_OCTAVES:
+        raise ValueError("a matching stage lies at an octave out of range")
+    return stage
 
 
 def _unpack_level(data: dict[str, Any]) -> LevelModel:

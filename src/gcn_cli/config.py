@@ -146,7 +146,9 @@ class MatchingConfig(_Strict):
     ``count`` fresh samples stand for the level's law. Stages take turns: random filters of
     ``sizes`` px; pursued ones of ``pursuit_sizes`` px, by which samples and image differ most;
     high-pass ones of ``detail_sizes`` px; random ones at one of ``octaves`` coarser octaves, as far
-    as the image has them. The path begins with white noise of ``start_noise`` times sigma.
+    as the image has them. The last stage is a Gaussian field that mends the power spectrum, with a
+    kernel of ``spectrum`` px; 0 for none. The path begins with white noise of ``start_noise``
+    times sigma.
     """
 
     stages: int = Field(ge=1, le=1000)
@@ -156,6 +158,7 @@ class MatchingConfig(_Strict):
     pursuit_sizes: tuple[int, ...] = (9, 5)
     detail_sizes: tuple[int, ...] = (5, 3)
     octaves: int = Field(default=0, ge=0, le=6)
+    spectrum: int = Field(default=0, ge=0)
     relaxation: float = Field(default=0.8, gt=0, lt=2)
     start_noise: float = Field(default=0.0, ge=0)
 
@@ -166,6 +169,13 @@ class MatchingConfig(_Strict):
         if any(size % 2 == 0 or not least <= size <= 31 for size in sizes):
             raise ValueError(f"sizes are odd and lie between {least} and 31 px")
         return sizes
+
+    @field_validator("spectrum")
+    @classmethod
+    def _kernel(cls, side: int) -> int:
+        if side and (side % 2 == 0 or not 3 <= side <= 63):
+            raise ValueError("spectrum is 0 (none) or odd and lies between 3 and 63 px")
+        return side
 
 
 class LevelConfig(_Strict):

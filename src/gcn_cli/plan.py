@@ -223,9 +223,16 @@ def _matching(
         pursuit_sizes=_fitting(settings.pursuit_sizes, level, subject),
         detail_sizes=_fitting(settings.detail_sizes, level, subject),
         octaves=_octaves(level, subject),
+        spectrum=_spectrum(settings.spectrum, level, subject),
         relaxation=settings.relaxation,
         start_noise=settings.start_noise * sigma,
     )
+
+
+def _spectrum(kernel: int, level: LevelConfig, subject: Subject) -> int:
+    """The spectral kernel where the level's image shows a few dozen windows, else 0."""
+    side = min(subject.height, subject.width) / level.reduce
+    return kernel if side >= 4 * kernel else 0
 
 
 def _fitting(sizes: tuple[int, ...], level: LevelConfig, subject: Subject) -> tuple[int, ...]:

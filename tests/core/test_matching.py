@@ -179,6 +179,8 @@ def test_stages_take_turns():
         *["white", "pursued", "detail", "coarse", "white", "coarse"]
     ]
     assert [octave for _, _, octave in told] == [0, 0, 0, 1, 0, 1]
+    last = replace(PARAMS, spectrum=7)
+    assert [last.turn(stage).kind == "spectrum" for stage in range(8)] == [False] * 7 + [True]
 
 
 def test_pursued_stages_mend_a_weak_octave_that_random_ones_do_not_see():

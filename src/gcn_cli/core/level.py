@@ -31,7 +31,7 @@ from gcn_cli.core.learning import (
 from gcn_cli.core.matching import (
     MatchInfo,
     MatchingParams,
-    Potentials,
+    Stage,
     begin_path,
     learn_stage,
     push,
@@ -366,8 +366,8 @@ class Level:
         noise = NoiseSource(seed, range(params.chains), self.machine.device)
         return begin_path(images, params.start_noise, noise)
 
-    def match(self, stage: int, chains: Tensor) -> tuple[Potentials, Tensor, MatchInfo]:
-        """One stage of the matching path: its potentials, the chains after it, what it saw.
+    def match(self, stage: int, chains: Tensor) -> tuple[Stage, Tensor, MatchInfo]:
+        """One stage of the matching path: it, the chains after it, what it saw.
 
         Raises:
             DivergenceError: chains that are not finite.
@@ -380,11 +380,11 @@ class Level:
                 "train at a lower rate"
             )
         seed = derive_seed(self.seed, "matching", "path")
-        potentials, mismatch = learn_stage(params, stage, self.observed, chains, seed)
-        chains = push(potentials, chains, self.machine.dtype)
+        learned, mismatch = learn_stage(params, stage, self.observed, chains, seed)
+        chains = push(learned, chains, self.machine.dtype)
         seen, spread = torch.stack([mismatch, chains.std()]).tolist()
         info = MatchInfo(self.index, stage, params.stages, seen, spread, self.spread_data)
-        return potentials, chains, info
+        return learned, chains, info
 
     def positions(self, depth: int) -> list[int]:
         """Units per filter and layer on the observed images."""

@@ -20,6 +20,8 @@ encoder. Some stages have filters that are pursued rather than random (`gcn_cli.
 Heeger & Bergen (1995) matched the responses of a fixed bank at every scale, Elnekave & Weiss (2022)
 match random projections of patches, both picture by picture with the exemplar at hand; here the
 stages are learned once, from many chains, and any fresh chain is driven through them.
+
+The last stage may be a spectral one, whose potentials are quadratic (`gcn_cli.core.spectrum`).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gcn_cli.core.bands import add_in_bands_
 from gcn_cli.core.filters import (
     detail_filters,
     largest_gain,
@@ -40,6 +43,7 @@ from gcn_cli.core.filters import (
 from gcn_cli.core.fused import side_by_side
 from gcn_cli.core.noise import NoiseSource, generator
 from gcn_cli.core.patches import count_patches, quantiles, take_patches
+from gcn_cli.core.spectrum import Equaliser, equalise_, learn_equaliser
 
 _QUANTILES = 64
 _KNOTS = 256  # of a potential: breaks in its slope, evenly spaced between the outer quantiles
@@ -48,7 +52,7 @@ _PURSUIT_PATCHES = 16384  # likewise, for the covariances of patches
 _BAND_VALUES = 2**22  # responses held at once
 _CACHEFUL = 2**18  # responses looked up at once
 
-Kind = Literal["white", "pursued", "detail", "coarse"]
+Kind = Literal["white", "pursued", "detail", "coarse", "spectrum"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class MatchingParams:
     white random filters of ``sizes`` px; pursued filters of ``pursuit_sizes`` px, whose responses
     differ most; high-pass filters of ``detail_sizes`` px, which do not let the coarse octaves drown
     the finest; and, for 1 to ``octaves`` octaves, white filters over the reduced image, since a
-    finer level disturbs the coarse structure that it is given.
+    finer level disturbs the coarse structure that it is given. With a kernel of ``spectrum`` px
+    the last stage mends the power spectrum.
     """
 
     stages: int
@@ -70,6 +75,7 @@ class MatchingParams:
     pursuit_sizes: tuple[int, ...] = (9, 5)
     detail_sizes: tuple[int, ...] = (5, 3)
     octaves: int = 0
+    spectrum: int = 0
     relaxation: float = 0.8
     start_noise: float = 0.0
     """Grey levels of white noise with which the path begins: spots that the level left flat,
@@ -77,6 +83,8 @@ class MatchingParams:
 
     def turn(self, stage: int) -> Turn:
         """What stage number ``stage``, counted from 0, draws."""
+        if self.spectrum and stage == self.stages - 1:
+            return Turn("spectrum", self.spectrum, 0)
         kinds: list[Kind] = ["white"]
         if self.pursuit_sizes:
             kinds.append("pursued")
@@ -130,11 +138,16 @@ class Potentials(NamedTuple):
         )
 
 
+Stage = Potentials | Equaliser
+"""One stage of a path."""
+
+
 @dataclass(frozen=True)
 class MatchInfo:
     """What one stage saw; all in grey levels.
 
-    ``mismatch`` is the mean distance between observed and synthesized quantiles of responses.
+    ``mismatch`` is the mean distance between observed and synthesized quantiles of responses,
+    at a spectral stage that between amplitudes of frequencies.
     """
 
     level: int
@@ -156,7 +169,7 @@ def begin_path(images: Tensor, start_noise: float, noise: NoiseSource) -> Tensor
 
 def learn_stage(
     params: MatchingParams, stage: int, observed: Tensor, chains: Tensor, seed: int
-) -> tuple[Potentials, Tensor]:
+) -> tuple[Stage, Tensor]:
     """The potentials of stage number ``stage``, and the mismatch they were made from.
 
     Args:
@@ -167,9 +180,11 @@ def learn_stage(
         seed: of the path.
 
     Returns:
-        Potentials, and the mean distance of quantiles, a scalar tensor in grey levels.
+        The stage, and its mismatch, a scalar tensor in grey levels (`MatchInfo`).
     """
     turn = params.turn(stage)
+    if turn.kind == "spectrum":
+        return learn_equaliser(turn.side, observed, chains)
     for _ in range(turn.octave):
         observed, chains = halve(observed, wrap=False), halve(chains, wrap=True)
     filters = _bank(params, stage, observed, chains, seed).to(chains.device)
@@ -246,27 +261,29 @@ def double(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def push(potentials: Potentials, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def push(stage: Stage, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """``I + sigma^2 B(I)`` of tori (N, C, H, W): one stage's step.
 
     Raises:
         ValueError: a side that cannot be halved as often as the stage asks.
     """
-    return push_(potentials, images.clone(), dtype)
+    return push_(stage, images.clone(), dtype)
 
 
 @torch.no_grad()
-def push_(potentials: Potentials, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def push_(stage: Stage, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """`push`, moving the images in place."""
-    if potentials.octave == 0:
-        return _push(potentials, images, dtype)
-    if any(side % 2**potentials.octave for side in images.shape[-2:]):
+    if isinstance(stage, Equaliser):
+        return equalise_(stage, images)
+    if stage.octave == 0:
+        return _push(stage, images, dtype)
+    if any(side % 2**stage.octave for side in images.shape[-2:]):
         raise ValueError(f"sides of {tuple(images.shape[-2:])} cannot be halved as a stage asks")
     reduced = images
-    for _ in range(potentials.octave):
+    for _ in range(stage.octave):
         reduced = halve(reduced, wrap=True)
-    change = _push(potentials, reduced.clone(), dtype).sub_(reduced)
-    for _ in range(potentials.octave - 1):
+    change = _push(stage, reduced.clone(), dtype).sub_(reduced)
+    for _ in range(stage.octave - 1):
         change = double(change)
     return _add_doubled(images, change)
 
@@ -284,37 +301,26 @@ def _add_doubled(images: Tensor, change: Tensor) -> Tensor:
 
 
 def _push(potentials: Potentials, images: Tensor, dtype: torch.dtype) -> Tensor:
-    """`push_` at the stage's own octave.
-
-    Goes over the canvas in bands of rows, so that no more than a few million responses are held.
-    What later bands still need of moved rows is kept aside.
-    """
-    n, _, height, width = images.shape
+    """`push_` at the stage's own octave, no more than a few million responses at once."""
+    n, _, _, width = images.shape
     last = torch.channels_last
     filters = potentials.filters.to(dtype).contiguous(memory_format=last)
     k, margin = filters.shape[0], 2 * (filters.shape[-1] // 2)
     group = 2 if images.device.type == "cpu" else 1
     back = side_by_side(filters.flip(2, 3).transpose(0, 1), group)
     back = back.contiguous(memory_format=last)
-    columns = torch.arange(-margin, width + margin, device=images.device) % width
-    band = max(1, _BAND_VALUES // (n * k * width))
-    beyond = torch.arange(margin, device=images.device)
-    above = images.index_select(-2, (beyond - margin) % height)
-    first = images.index_select(-2, beyond % height)  # seen again below the last row
-    for top in range(0, height, band):
-        bottom = min(height, top + band)
-        below = images[..., bottom : bottom + margin, :]
-        wrapped = first[..., : margin - below.shape[-2], :]
-        rows = torch.cat([above, images[..., top:bottom, :], below, wrapped], -2)
-        above = rows[..., bottom - top : bottom - top + margin, :].clone()
-        block = rows.index_select(-1, columns).to(dtype, memory_format=last)
+
+    def change(block: Tensor) -> Tensor:
+        height = block.shape[-2] - 2 * margin
+        block = block.to(dtype, memory_format=last)
         shifts = _look_up(potentials, F.conv2d(block, filters))
-        odd = (bottom - top) % group, width % group
+        odd = height % group, width % group
         if any(odd):  # whole groups
             shifts = F.pad(shifts, (0, odd[1], 0, odd[0]))
-        change = F.pixel_shuffle(F.conv2d(shifts, back, stride=group), group)
-        images[..., top:bottom, :] += change[..., : bottom - top, :width]
-    return images
+        moved = F.pixel_shuffle(F.conv2d(shifts, back, stride=group), group)
+        return moved[..., :height, :width]
+
+    return add_in_bands_(images, margin, max(1, _BAND_VALUES // (n * k * width)), change)
 
 
 def _look_up(potentials: Potentials, responses: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gcn_cli.core.langevin import LangevinParams
 from gcn_cli.core.likeness import Likeness, measure
-from gcn_cli.core.matching import Potentials
+from gcn_cli.core.matching import Stage
 from gcn_cli.core.network import Boundary, ConvNet, Weights
 from gcn_cli.core.pyramid import shrink
 
@@ -50,7 +50,7 @@ class LevelModel:
     scale: float = 1.0
     path: tuple[Weights, ...] = ()
     centre_gain: float = 1.0
-    matching: tuple[Potentials, ...] = ()
+    matching: tuple[Stage, ...] = ()
     matching_noise: float = 0.0
     """Grey levels of white noise with which the matching path begins."""
     likeness: Likeness | None = None

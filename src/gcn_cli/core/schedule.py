@@ -27,7 +27,7 @@ from gcn_cli.core.learning import (
     sgd_step,
 )
 from gcn_cli.core.level import Level, LevelPlan, Machine, Plan, StagePlan
-from gcn_cli.core.matching import MatchInfo, Potentials
+from gcn_cli.core.matching import MatchInfo, Stage
 from gcn_cli.core.model import LevelModel, Model, with_likeness
 from gcn_cli.core.network import Weights, map_weights
 from gcn_cli.errors import DivergenceError
@@ -50,7 +50,7 @@ class LearningState:
     rollbacks: int = 0
     strikes: int = 0
     centre_gain: Tensor = field(default_factory=lambda: torch.ones(()))
-    matching: tuple[Potentials, ...] = ()
+    matching: tuple[Stage, ...] = ()
     matched: Tensor = field(default_factory=lambda: torch.zeros(0))
     """Chains (N, C, H, W) driven along the matching path; empty before it begins."""
 
@@ -158,8 +158,8 @@ def _match(level: Level, state: LearningState) -> tuple[LearningState, MatchInfo
     chains = state.matched
     if not state.matching:
         chains = level.matching_chains(level_model(level.plan, state))
-    potentials, chains, info = level.match(len(state.matching), chains)
-    return replace(state, matching=(*state.matching, potentials), matched=chains), info
+    stage, chains, info = level.match(len(state.matching), chains)
+    return replace(state, matching=(*state.matching, stage), matched=chains), info
 
 
 def _update(level: Level, stage: StagePlan, state: LearningState) -> tuple[LearningState, StepInfo]:
