@@ -48,6 +48,16 @@ def test_chains_get_the_observed_covariances_between_places_and_colours():
     assert float(_even(got - want).abs().max()) < 0.1 * float(_even(had - want).abs().max())
 
 
+def test_periods_longer_than_a_window_are_left_alone():
+    stage, _ = learn_equaliser(15, _woven(1), _white(2))
+    rows, columns = torch.arange(96) / 96, torch.arange(128) / 128
+    slow = torch.cos(2 * torch.pi * (2 * rows[:, None] + 2 * columns)).expand(1, 2, -1, -1)
+    quick = torch.cos(2 * torch.pi * (30 * rows[:, None] + 2 * columns)).expand(1, 2, -1, -1)
+    kept, moved = (float((push(stage, wave) - wave).std()) for wave in (slow, quick))
+    assert kept < 0.05
+    assert moved > 0.2
+
+
 def test_the_step_is_the_gradient_of_a_quadratic_tilt():
     stage, _ = learn_equaliser(7, _woven(1), _white(2))
     images = _white(3, size=(20, 24)).double().requires_grad_()

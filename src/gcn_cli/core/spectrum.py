@@ -14,7 +14,8 @@ Pukelsheim 1982):
     1 + sigma^2 A  =  S^(-1/2) (S^(1/2) T S^(1/2))^(1/2) S^(-1/2).
 
 Spectra are means over windows (Welch 1967), real parts: what they say of phases between colours
-is left alone, so the kernel is even and A the gradient of a tilt.
+is left alone, so the kernel is even and A I the gradient of a tilt. Periods as long as a window
+are left alone, too: the few that an exemplar shows differ from a sample's by chance.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ def learn_equaliser(side: int, observed: Tensor, chains: Tensor) -> tuple[Equali
     mismatch = (_amplitudes(seen) - _amplitudes(made)).abs().mean()
     floor = _NOISE**2 * torch.eye(seen.shape[-1], dtype=seen.dtype)
     response = _symmetric_map(made + floor, seen + floor)
+    response[_coarse(window)] = torch.eye(seen.shape[-1], dtype=seen.dtype)
     kernel = torch.fft.ifft2(response, dim=(0, 1)).real.roll((side // 2, side // 2), (0, 1))
     kernel = kernel[:side, :side] * _taper(window, kernel)[1:, 1:, None, None]
     kernel = kernel.permute(2, 3, 0, 1)
@@ -120,6 +122,12 @@ def _taper(window: int, like: Tensor) -> Tensor:
     """Hann's (p, p), its zeros at the first row and column."""
     line = torch.hann_window(window, dtype=like.dtype, device=like.device)
     return line[:, None] * line
+
+
+def _coarse(window: int) -> Tensor:
+    """Frequencies (p, p) of no more than one period a window, either way."""
+    low: Tensor = torch.fft.fftfreq(window).mul_(window).abs().round() <= 1
+    return low[:, None] & low
 
 
 def _amplitudes(spectra: Tensor) -> Tensor:
