@@ -9,9 +9,15 @@ from gcn_cli.config import preset_names
 from gcn_cli.imaging import image_grid, load_image, save_png
 
 TEXTURES = Path(__file__).resolve().parents[2] / "textures"
+CASCADES = [
+    "levels.*.matching.count=2",
+    "levels.*.learning.pool=2",
+    "levels.0.sampling.candidates=2",
+    "levels.0.sampling.drafts=2",
+]
 SMALLER = {
-    "texture": ["levels.*.matching.count=2", "levels.*.learning.pool=2"],
-    "texture-best": ["levels.*.matching.count=2", "levels.*.learning.pool=2"],
+    "texture": CASCADES,
+    "texture-best": CASCADES,
     "paper-texture": ["images.size=96", "levels.0.learning.count=2"],
     "paper-object": ["images.size=64", "levels.0.learning.count=2"],
     "paper-cd": ["images.size=64", "levels.0.learning.count=4", "levels.0.sampling.steps=2"],
