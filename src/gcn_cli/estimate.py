@@ -1,7 +1,7 @@
 """What a plan will cost, before it is run: parameters, memory, time.
 
-Time is measured, not guessed: the chains of every level take a few steps and one gradient on the
-machine at hand, and the rest is multiplication. Memory counts the maps that a step
+Time is measured, not guessed: every level takes a few steps and a few updates on the machine at
+hand, and the rest is multiplication. Memory counts the maps that a step
 and a gradient hold at once, and forgets the few hundred megabytes that PyTorch itself takes.
 """
 
@@ -23,17 +23,17 @@ from gcn_cli.clock import drawn_steps, update_cost
 from gcn_cli.config import Config
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
-from gcn_cli.core.learning import likelihood_gradient
-from gcn_cli.core.level import LevelPlan, Machine, Plan, glimpse_size
+from gcn_cli.core.level import LevelPlan, Machine, Plan
 from gcn_cli.core.matching import MatchingParams, learn_stage, push
 from gcn_cli.core.network import Boundary, ConvNet, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource
+from gcn_cli.core.schedule import begin, learn
 from gcn_cli.machine import free_memory
 
 _BATCH_SHARE = 0.25  # of the free memory that one batch of fresh chains may take
 _BATCH_BYTES = 2 * 2**30
 _BATCH_MOST = 16
-_CALIBRATION = 4  # timed steps; the first one warms caches up
+_CALIBRATION = 4  # timed steps, and updates; the first one warms caches up
 _LEAST_PACE = 0.1  # below it nothing is learned, whatever the budget
 
 
@@ -177,8 +177,8 @@ def _draw_seconds(
 def _speed(level: LevelPlan, observed: Tensor, machine: Machine) -> Speed:
     full = len(level.stages) - 1
     whole = update_cost(level, full, observed.shape)
-    step, gradient = _update_seconds(level, observed, machine)
-    per_unit = (level.stages[-1].learning.steps * step + gradient) / whole
+    step, update = _update_seconds(level, observed, machine)
+    per_unit = ((level.stages[-1].learning.steps - 1) * step + update) / whole
     learning = sum(
         stage.learning.updates * update_cost(level, number, observed.shape) * per_unit
         for number, stage in enumerate(level.stages)
@@ -206,7 +206,7 @@ def _mismatch(params: MatchingParams, stage: int, chains: Tensor) -> Tensor:
 
 
 def _update_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> tuple[float, float]:
-    """Seconds of one Langevin step of the whole net, and of one gradient, by trying."""
+    """Seconds of one Langevin step of the whole net, and of one update of one step, by trying."""
     shape = (level.chains, level.net.channels, *level.canvas)
     weights = map_weights(
         lambda t: t.to(machine.device),
@@ -220,27 +220,16 @@ def _update_seconds(level: LevelPlan, observed: Tensor, machine: Machine) -> tup
         _timed(lambda: run_langevin(state, basis, level.langevin, 1, noise)[0].images)
         for _ in range(_CALIBRATION)
     )
-    seen = _glimpse(level, observed).to(machine.device).repeat(level.observed_copies, 1, 1, 1)
-    boundary: Boundary = "bounded" if level.boundary == "bounded" else "valid"
-    learn = min(
-        _timed(
-            lambda: (
-                likelihood_gradient(
-                    level.net, weights, seen, state.images, boundary, machine.dtype
-                ).observed
-            )
-        )
-        for _ in range(2)
-    )
-    return step, learn
+    mean = observed.mean((0, 2, 3))[:, None, None]
+    course = learn(_trial(level), observed, mean, begin(), machine)
+    return step, min(_timed(lambda: next(course)[0].chains.images) for _ in range(_CALIBRATION))
 
 
-def _glimpse(level: LevelPlan, observed: Tensor) -> Tensor:
-    """Zeros of the size of what an update sees of the observed images (N, C, H, W)."""
-    sides = [max(1, round(n * level.scale)) for n in observed.shape[-2:]]
-    if level.boundary == "torus":
-        sides = glimpse_size(level, sides)
-    return torch.zeros(*observed.shape[:2], *sides)
+def _trial(level: LevelPlan) -> Plan:
+    """A few updates of one step of the whole net, from noise."""
+    settings = replace(level.stages[-1].learning, steps=1, updates=_CALIBRATION + 1)
+    stage = replace(level.stages[-1], learning=settings)
+    return Plan((replace(level, stages=(stage,), path_every=0, drafts=0, matching=None),))
 
 
 def _timed(work: Callable[[], Tensor]) -> float:
