@@ -15,7 +15,7 @@ import torch
 from gcn_cli import checkpoint as module
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.core.learning import parameters
-from gcn_cli.core.model import with_likeness
+from gcn_cli.core.model import informed
 from gcn_cli.core.network import map_weights
 from gcn_cli.core.schedule import begin, current_model, learn
 from gcn_cli.core.synthesis import final_images, synthesize
@@ -154,7 +154,7 @@ def test_candidates_are_chosen_alike_after_loading(saved, path, machine):
         replace(level, sampler=replace(level.sampler, candidates=4)) for level in saved.model.levels
     )
     centred = saved.observed - saved.mean
-    levels = tuple(with_likeness(level, centred) for level in levels)
+    levels = tuple(informed(level, centred) for level in levels)
     model = replace(saved.model, levels=levels)
     save_checkpoint(path, replace(saved, model=model))
     assert path.stat().st_size < 1.02 * size
@@ -165,6 +165,55 @@ def test_candidates_are_chosen_alike_after_loading(saved, path, machine):
 
     assert torch.equal(sample(loaded), sample(model))
     assert not torch.equal(sample(loaded), sample(saved.model))
+
+
+def test_spots_and_gauges_are_made_anew_after_loading(saved, path, machine):
+    save_checkpoint(path, saved)
+    size = path.stat().st_size
+    first, *finer = saved.model.levels
+    first = replace(first, sampler=replace(first.sampler, start_spot=0.7, redraws=2))
+    first = informed(first, saved.observed - saved.mean)
+    assert first.spot is not None
+    assert first.gauge is not None
+    model = replace(saved.model, levels=(first, *finer))
+    save_checkpoint(path, replace(saved, model=model))
+    assert path.stat().st_size < 1.02 * size
+    loaded = load_checkpoint(path).model
+
+    def sample(model):
+        return final_images(synthesize(model, (24, 24), range(3), 1, device=machine.device))
+
+    assert torch.equal(sample(loaded), sample(model))
+    assert not torch.equal(sample(loaded), sample(saved.model))
+
+
+@pytest.mark.parametrize("bad", [-1, 10**9, float("nan"), 2.5])
+def test_absurd_redraws_are_refused(write, bad):
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(write(lambda data: data["model"][0]["sampler"].update(redraws=bad)))
+
+
+def test_redraws_that_the_field_cannot_do_are_refused(write):
+    """The second level has a stride."""
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(write(lambda data: data["model"][1]["sampler"].update(redraws=2)))
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1e9, float("inf"), "much"])
+def test_absurd_spots_are_refused(write, bad):
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(write(lambda data: data["model"][0]["sampler"].update(start_spot=bad)))
+
+
+def test_files_without_spots_and_redraws_are_read(write, saved):
+    """Those written before there were any."""
+
+    def older(data):
+        for level in data["model"]:
+            del level["sampler"]["start_spot"], level["sampler"]["redraws"]
+
+    model = load_checkpoint(write(older)).model
+    assert [lv.sampler for lv in model.levels] == [lv.sampler for lv in saved.model.levels]
 
 
 @pytest.mark.parametrize("count", [0, 10**9, float("nan"), 2.5])

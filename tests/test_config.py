@@ -235,6 +235,23 @@ def test_a_file_with_levels_stands_alone(tmp_path, small_level):
     assert len(config.levels) == 1
 
 
+@pytest.mark.parametrize("key", ["start_spot", "redraws"])
+def test_only_the_coarsest_level_starts_from_spots_and_is_redrawn(key, small_config, small_level):
+    layers, start = [{"filters": 3, "size": 4}], {key: 1}
+    small_config(small_level(2, sampling=start, layers=layers), small_level())
+    with pytest.raises(ConfigError, match="coarsest"):
+        small_config(small_level(2, layers=layers), small_level(sampling=start, layers=layers))
+
+
+def test_what_cannot_be_redrawn_is_refused(small_config, small_level):
+    start, layers = {"redraws": 2}, [{"filters": 3, "size": 4}]
+    small_config(small_level(sampling=start, layers=layers))
+    with pytest.raises(ConfigError, match="strides"):
+        small_config(small_level(sampling=start))
+    with pytest.raises(ConfigError, match="torus"):
+        small_config(small_level(sampling=start, layers=layers), boundary="bounded")
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [("a: [1", "not valid YAML"), ("- 1", "must be a mapping"), ("", "must be a mapping")],
@@ -409,8 +426,13 @@ def test_in_a_hurry_adam_takes_larger_steps(small_config, small_level, pace, fac
 
 def test_the_coarsest_level_that_a_small_picture_has_starts_from_noise(small_config, small_level):
     """A field held by a reach only mends; the first of all needs the steps of the config's."""
-    first = small_level(2, learning={"steps": 9, "updates": 7, "reach": 0.0})
-    further = small_level(1, learning={"steps": 2, "updates": 4, "reach": 0.5})
+    layers = [{"filters": 3, "size": 4}]
+    start = {"start_spot": 0.5, "redraws": 3}
+    first = small_level(
+        2, learning={"steps": 9, "updates": 7, "reach": 0.0}, sampling=start, layers=layers
+    )
+    further = small_level(1, learning={"steps": 2, "updates": 4, "reach": 0.5}, layers=layers)
+    strided = small_level(1, learning={"steps": 2, "updates": 4, "reach": 0.5})
     config = small_config(first, further, further)
 
     def told(side):
@@ -421,5 +443,16 @@ def test_the_coarsest_level_that_a_small_picture_has_starts_from_noise(small_con
     least = 2 * 2 * build_plan(config, Subject(1, 99, 99, 40.0)).levels[0].net.receptive_field
     assert told(least) == [(0.5, 9, 7, 0.0), (1.0, 2, 4, 0.5), (1.0, 2, 4, 0.5)]
     assert told(least - 2) == [(1.0, 9, 7, 0.0), (1.0, 2, 4, 0.5)]
+
+    def begun(side):
+        samplers = [
+            level.sampler for level in build_plan(config, Subject(1, side, side, 40.0)).levels
+        ]
+        return [(one.start_spot, one.redraws) for one in samplers]
+
+    assert begun(least) == [(0.5, 3), (0.0, 0), (0.0, 0)]
+    assert begun(least - 2) == [(0.5, 3), (0.0, 0)]
+    config = small_config(first, strided)
+    assert begun(least - 2) == [(0.5, 0)]  # places cannot be redrawn there
     config = small_config(first, small_level(1, learning={"steps": 2, "updates": 4}))
     assert told(least - 2) == [(1.0, 2, 4, 0.0)]  # another level is what it always was

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcn_cli.config import MAX_CANDIDATES, Config, validate
+from gcn_cli.config import MAX_CANDIDATES, MAX_REDRAWS, MAX_SPOT, Config, validate
 from gcn_cli.core.langevin import ChainState, LangevinParams
 from gcn_cli.core.learning import Moments, as_weights, parameters
 from gcn_cli.core.matching import Potentials, Stage
-from gcn_cli.core.model import LevelModel, Model, SamplerParams, with_likeness
+from gcn_cli.core.model import LevelModel, Model, SamplerParams, informed
 from gcn_cli.core.network import ConvNet, LayerSpec, Weights
 from gcn_cli.core.schedule import LearningState
 from gcn_cli.core.spectrum import Equaliser
@@ -147,7 +147,7 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
     config, state = validate(data["config"]), _unpack_state(data["state"], mean.shape[0])
     _check_state(state, levels, config)
     centred = observed - mean  # what candidates are chosen by follows from it, and is not stored
-    levels = tuple(with_likeness(level, centred) for level in levels)
+    levels = tuple(informed(level, centred) for level in levels)
     return Checkpoint(
         config=config,
         observed=observed,
@@ -285,6 +285,7 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
     count = data["sampler"].get("candidates", 1)  # absent from files written before there were any
     if not isinstance(count, int) or not 1 <= count <= MAX_CANDIDATES:
         raise ValueError("the number of candidates is out of range")
+    _check_start(net, data["boundary"], **data["sampler"])
     weights = _unpack_weights(data["weights"], net)
     if len(weights) != len(net.layers):
         raise ValueError("weights do not fit the network")
@@ -300,6 +301,18 @@ def _unpack_level(data: dict[str, Any]) -> LevelModel:
         matching=_unpack_matching(data.get("matching", []), net.channels),
         matching_noise=float(noise),
     )
+
+
+def _check_start(
+    net: ConvNet, boundary: str, start_spot: float = 0.0, redraws: int = 0, **_rest: float
+) -> None:
+    """Raise ValueError for spots and redraws out of range; older files have none."""
+    if not 0 <= start_spot <= MAX_SPOT:
+        raise ValueError("the share of spot noise is out of range")
+    if not isinstance(redraws, int) or not 0 <= redraws <= MAX_REDRAWS:
+        raise ValueError("the number of redraws is out of range")
+    if redraws and (boundary != "torus" or net.total_stride > 1):
+        raise ValueError("its field cannot be redrawn")
 
 
 def _pack_state(state: LearningState, levels: dict[int, dict[str, Any]]) -> dict[str, Any]:

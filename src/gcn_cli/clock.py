@@ -194,7 +194,8 @@ def drawn_steps(level: LevelPlan) -> int:
     """Langevin steps that a fresh chain takes at a level, its matching path not counted."""
     updates = sum(stage.learning.updates for stage in level.stages)
     snapshots = -(-updates // level.path_every) if level.path_every else 0
-    return (snapshots + 1) * level.sampler.steps + level.sampler.polish
+    redrawn = level.sampler.redraws * level.sampler.steps
+    return (snapshots + 1) * level.sampler.steps + level.sampler.polish + redrawn
 
 
 def plan_cost(plan: Plan, shape: Sequence[int]) -> float:

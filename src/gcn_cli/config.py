@@ -28,7 +28,8 @@ from pydantic import (
 from gcn_cli.errors import ConfigError
 
 DEFAULT_PRESET = "texture"
-MAX_CANDIDATES = 1024
+MAX_CANDIDATES, MAX_REDRAWS = 1024, 64
+MAX_SPOT = 2.0
 
 
 class _Strict(BaseModel):
@@ -127,6 +128,9 @@ class LearningConfig(_Strict):
 class SamplingConfig(_Strict):
     """How fresh chains of one level run; ``start_noise`` in units of sigma.
 
+    At the coarsest level chains start in addition with ``start_spot`` times the image's contrast of
+    noise that has the image's power spectrum, and in up to ``redraws`` rounds the places that the
+    field finds less likely than nearly all of the image start again.
     Of ``candidates`` chains the one is kept whose statistics are nearest to the image's; canvases
     of more than twice the image's area have fewer. At the coarsest level ``drafts`` samples so
     chosen are kept, fewer at a lower pace, for finer levels to learn behind; with 0 those learn
@@ -135,9 +139,11 @@ class SamplingConfig(_Strict):
 
     steps: int | None = Field(default=None, ge=1)
     start_noise: float = Field(default=0.0, ge=0)
+    start_spot: float = Field(default=0.0, ge=0, le=MAX_SPOT)
     polish: int = Field(default=0, ge=0)
     candidates: int = Field(default=1, ge=1, le=MAX_CANDIDATES)
     drafts: int = Field(default=0, ge=0, le=4096)
+    redraws: int = Field(default=0, ge=0, le=MAX_REDRAWS)
 
 
 class MatchingConfig(_Strict):
@@ -292,6 +298,15 @@ class Config(_Strict):
             raise ValueError("a matching path lives on a torus: boundary must be torus")
         if any(lv.sampling.drafts for lv in self.levels[1:]):
             raise ValueError("sampling.drafts: only the first, coarsest level keeps drafts")
+        if any(lv.sampling.start_spot or lv.sampling.redraws for lv in self.levels[1:]):
+            raise ValueError(
+                "sampling.start_spot and redraws: only the first, coarsest level starts from noise"
+            )
+        if self.levels[0].sampling.redraws:
+            if self.boundary == "bounded":
+                raise ValueError("sampling.redraws look at a torus: boundary must be torus")
+            if any(layer.stride > 1 for layer in self.levels[0].layers):
+                raise ValueError("sampling.redraws look at every pixel: strides must be 1")
         if len(self.levels) > 1 and any(lv.learning.chains == "data" for lv in self.levels):
             raise ValueError("contrastive divergence (chains: data) takes a single level")
         if self.boundary == "torus" and any(la.padding for lv in self.levels for la in lv.layers):

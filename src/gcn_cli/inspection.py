@@ -56,6 +56,8 @@ class LevelFacts:
     snapshots: int
     matching_stages: int
     candidates: int
+    start_spot: float
+    redraws: int
 
 
 def level_facts(level: LevelModel) -> LevelFacts:
@@ -75,6 +77,8 @@ def level_facts(level: LevelModel) -> LevelFacts:
         snapshots=len(level.path),
         matching_stages=len(level.matching),
         candidates=level.sampler.candidates,
+        start_spot=level.sampler.start_spot,
+        redraws=level.sampler.redraws,
     )
 
 

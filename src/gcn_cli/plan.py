@@ -101,7 +101,7 @@ def _usable(config: Config, subject: Subject) -> list[LevelConfig]:
 
 
 def _starting_from_noise(coarsest: LevelConfig, level: LevelConfig) -> LevelConfig:
-    """The level as the first of all: free of a ``reach``, with the steps of the config's first one.
+    """The level as the first of all: free of a ``reach``, begun and run as the config's first one.
 
     A field whose B is held to mending what it is centred at cannot make images of noise.
     """
@@ -111,7 +111,14 @@ def _starting_from_noise(coarsest: LevelConfig, level: LevelConfig) -> LevelConf
     changes: dict[str, float] = {"reach": first.reach}
     changes |= {"steps": max(learning.steps, first.steps)}
     changes |= {"updates": max(learning.updates, first.updates)}
-    return level.model_copy(update={"learning": learning.model_copy(update=changes)})
+    start = {"start_spot": coarsest.sampling.start_spot}
+    if all(layer.stride == 1 for layer in level.layers):
+        start["redraws"] = coarsest.sampling.redraws
+    parts = {
+        "learning": learning.model_copy(update=changes),
+        "sampling": level.sampling.model_copy(update=start),
+    }
+    return level.model_copy(update=parts)
 
 
 def _net(level: LevelConfig, subject: Subject) -> ConvNet:
@@ -168,6 +175,8 @@ def _level(
         sampling.start_noise * sigma,
         sampling.polish,
         sampling.candidates,
+        sampling.start_spot,
+        sampling.redraws,
     )
     try:
         net.map_sizes((canvas[0] // level.reduce, canvas[1] // level.reduce), config.boundary)

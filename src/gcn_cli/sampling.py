@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gcn_cli.checkpoint import Checkpoint
 from gcn_cli.core.level import Machine
-from gcn_cli.core.model import Model, with_likeness
+from gcn_cli.core.model import Model, informed
 from gcn_cli.core.synthesis import SynthesisInfo, synthesize
 from gcn_cli.errors import DeviceError, UsageError
 from gcn_cli.machine import is_out_of_memory
@@ -97,7 +97,7 @@ def with_candidates(saved: Checkpoint, count: int) -> Checkpoint:
     """The checkpoint with ``count`` candidates at the coarsest level of its model."""
     first, *finer = saved.model.levels
     first = replace(first, sampler=replace(first.sampler, candidates=count))
-    first = with_likeness(first, saved.observed - saved.mean)
+    first = informed(first, saved.observed - saved.mean)
     return replace(saved, model=replace(saved.model, levels=(first, *finer)))
 
 

@@ -13,7 +13,7 @@ from gcn_cli.core.drafts import Drafts
 from gcn_cli.core.langevin import LangevinParams
 from gcn_cli.core.level import Level
 from gcn_cli.core.likeness import unlikeness
-from gcn_cli.core.model import LevelModel, Model, SamplerParams, with_likeness
+from gcn_cli.core.model import LevelModel, Model, SamplerParams, informed
 from gcn_cli.core.network import ConvNet, LayerSpec
 from gcn_cli.core.pyramid import enlarge_torus
 from gcn_cli.core.schedule import begin, learn
@@ -85,7 +85,7 @@ def test_drafts_are_drawn_once_for_each_size(drafts, monkeypatch):
 
 def test_drafts_follow_the_law_of_the_choice(drafts, level, observed, cpu):
     """They are nearer to the observed images than draws without a choice."""
-    choosy = with_likeness(level, observed)
+    choosy = informed(level, observed)
     plain = Model((replace(level, sampler=SamplerParams(6, 10.0)),), torch.zeros(2, 1, 1))
     every = final_images(synthesize(plain, SIZE, range(30), 9, device=cpu))
     assert choosy.likeness is not None

@@ -139,14 +139,15 @@ MATCHING = {"stages": 3, "count": 2, "filters": 4, "sizes": [3], "detail_sizes":
 MATCHING |= {"start_noise": 0.5}
 
 
+@pytest.mark.parametrize("start", [{}, {"start_spot": 0.5, "redraws": 2}], ids=["", "spots"])
 @pytest.mark.parametrize("pause", range(1, 10))
-def test_resume_within_and_between_matching_paths(pause, run, small_level, tmp_path):
+def test_resume_within_and_between_matching_paths(pause, start, run, small_level, tmp_path):
     changes = {
         "learning": {"updates": 2, "chains": "restart"},
         "layers": [{"filters": 4, "size": 3}],
         "matching": MATCHING,
     }
-    job = run(small_level(2, **changes), small_level(1, **changes))
+    job = run(small_level(2, sampling=start, **changes), small_level(1, **changes))
     whole = job.learn()
     assert len(whole) == job.plan.total_updates == 2 * (2 + 3)
     assert [s.done(job.plan) for s, _ in whole] == list(range(1, 11))

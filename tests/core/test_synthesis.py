@@ -10,7 +10,7 @@ import torch
 from gcn_cli.core.langevin import LangevinParams
 from gcn_cli.core.likeness import unlikeness
 from gcn_cli.core.matching import MatchingParams, Potentials, learn_stage, push
-from gcn_cli.core.model import LevelModel, Model, SamplerParams, every_draw, with_likeness
+from gcn_cli.core.model import LevelModel, Model, SamplerParams, every_draw, informed
 from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed
 from gcn_cli.core.pyramid import enlarge_torus
@@ -250,7 +250,7 @@ def choosy(model, draw_images):
         replace(fine, scale=0.5, sampler=SamplerParams(6, 10.0, candidates=4)),
         replace(fine, sampler=SamplerParams(3, 10.0, 1, candidates=2)),
     )
-    return Model(tuple(with_likeness(level, observed) for level in levels), MEAN)
+    return Model(tuple(informed(level, observed) for level in levels), MEAN)
 
 
 def test_the_nearest_candidate_of_every_chain_goes_on(choosy, cpu):

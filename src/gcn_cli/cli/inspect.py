@@ -177,6 +177,8 @@ def _level_rows(level: LevelFacts) -> list[tuple[str, str]]:
         ("steps per sample", f"{level.steps}{snapshots}"),
         ("of these matching", str(level.matching_stages)),
         ("candidates", str(level.candidates)),
+        ("spot noise, start", f"{level.start_spot:g}"),
+        ("redraws, rounds", str(level.redraws)),
     ]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gcn_cli.core.model import LevelModel, Model, with_likeness
+from gcn_cli.core.model import LevelModel, Model, informed
 from gcn_cli.core.noise import derive_seed, generator
 from gcn_cli.core.synthesis import final_images, synthesize
 
@@ -44,7 +44,7 @@ class Drafts:
     ) -> None:
         mean = torch.zeros(observed.shape[1], 1, 1)
         self.count = count
-        self._model = Model((with_likeness(level, observed),), mean)
+        self._model = Model((informed(level, observed),), mean)
         self._seed = derive_seed(seed, "drafts")
         self._device, self._dtype = device, dtype
         self._kept = {} if kept is None else kept

@@ -89,6 +89,10 @@ class ChainInfo:
 class Runner(Protocol):
     """A basis that takes whole runs of steps by itself; the arguments of `run_langevin`."""
 
+    def __call__(self, images: Tensor) -> Tensor:
+        """B (N, C, H, W) of images."""
+        ...
+
     def run(
         self,
         state: ChainState,
@@ -111,17 +115,20 @@ def langevin_step(
     noise: Tensor | None,
     centre: Tensor | None = None,
     shift: tuple[int, int] = (0, 0),
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step; returns the moved images and the basis that moved them.
 
     ``noise`` is Z (N, C, H, W), ignored at zero temperature; ``centre`` is c; ``shift`` rolls the
-    torus before the basis is taken and back after.
+    torus before the basis is taken and back after; ``mask`` (N, 1, H, W) says how much of its move
+    each pixel takes (None: all).
     """
     moved = torch.roll(images, shift, (-2, -1)) if any(shift) else images
     b = basis(moved)
     if any(shift):
         b = torch.roll(b, (-shift[0], -shift[1]), (-2, -1))
-    return move(images, b, params, noise, centre), b
+    after = move(images, b, params, noise, centre)
+    return after if mask is None else torch.lerp(images, after, mask), b
 
 
 def phase(params: LangevinParams, noise: NoiseSource, purpose: str, step: int) -> tuple[int, int]:
@@ -162,14 +169,16 @@ def run_langevin(
     purpose: str = "langevin",
     done: int = 0,
     total: int | None = None,
+    mask: Tensor | None = None,
 ) -> tuple[ChainState, ChainInfo]:
     """``steps`` Langevin steps; the one loop in which nearly all time is spent.
 
     The noise of step t is keyed by (``noise.seed``, ``purpose``, t, chain), t counted from
     ``state.step``. Where a run is cut into pieces, ``done`` of its ``total`` steps lie behind,
-    which matters to cooling alone. No value is read back from the device.
+    which matters to cooling alone. ``mask`` is `langevin_step`'s. No value is read back from the
+    device.
     """
-    if isinstance(basis, Runner):
+    if isinstance(basis, Runner) and mask is None:
         return basis.run(state, params, steps, noise, centre, purpose, done, total or steps)
     images, b = state.images, torch.zeros_like(state.images)
     z = torch.empty_like(images, memory_format=torch.contiguous_format)
@@ -178,5 +187,5 @@ def run_langevin(
         now = params.cooled(params.temperature_at(done + k, total or steps))
         shift = phase(params, noise, purpose, t)
         drawn = noise.normal_(z, purpose, t) if now.temperature > 0 else None
-        images, b = langevin_step(images, basis, now, drawn, centre, shift)
+        images, b = langevin_step(images, basis, now, drawn, centre, shift, mask)
     return ChainState(images, state.step + steps), ChainInfo(b)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from gcn_cli.core.course import fresh_chains
 from gcn_cli.core.device import AnyBasis, make_basis
 from gcn_cli.core.drafts import Drafts
 from gcn_cli.core.guard import GuardParams
@@ -36,12 +37,13 @@ from gcn_cli.core.matching import (
     learn_stage,
     push,
 )
-from gcn_cli.core.model import LevelModel, Model, SamplerParams, every_draw
+from gcn_cli.core.model import LevelModel, Model, SamplerParams, every_draw, informed
 from gcn_cli.core.network import Boundary, ConvNet, Weights, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource, derive_seed, generator
 from gcn_cli.core.pyramid import enlarge_torus, local_contrast, shrink
 from gcn_cli.core.replay import Replayed
-from gcn_cli.core.synthesis import Below, final_images, fresh_chains, synthesize
+from gcn_cli.core.spot import make_spot
+from gcn_cli.core.synthesis import Below, final_images, synthesize
 from gcn_cli.errors import DivergenceError
 
 GLIMPSE = 2
@@ -157,13 +159,13 @@ class Level:
         self.finished = finished
         self.plan = plan.levels[index]
         self.seed = derive_seed(plan.seed, "learn", index)
-        self.observed = shrink(
-            observed.to(machine.device) - mean.to(machine.device), self.plan.scale
-        )
+        self._whole = observed.to(machine.device) - mean.to(machine.device)
+        self.observed = shrink(self._whole, self.plan.scale)
         self.spread_data = float(self.observed.std())
         self.noise = NoiseSource(self.seed, range(self.plan.chains), machine.device)
         self.pool = self._coarse_pool()
         self._contrast = local_contrast(self.observed, self._window, "bounded")
+        self._spot = make_spot(self.observed) if self.plan.sampler.start_spot else None
         self._coarser: tuple[int, int, Tensor] | None = None  # factor, window, data's contrast
         if finished:
             factor = round(self.plan.scale / finished[-1].scale)
@@ -191,9 +193,11 @@ class Level:
             levels = levels[1:]
             if not levels:
                 return below.images
+        model = every_draw(Model(levels, torch.zeros(self.observed.shape[1], 1, 1)))
+        known = tuple(informed(level, self._whole) for level in model.levels)
         return final_images(
             synthesize(
-                every_draw(Model(levels, torch.zeros(self.observed.shape[1], 1, 1))),
+                replace(model, levels=known),
                 (height, width),
                 range(chains),
                 seed,
@@ -233,7 +237,12 @@ class Level:
         else:
             shape = (self.plan.chains, self.observed.shape[1], *self.plan.canvas)
             level = LevelModel(
-                self.plan.net, (), self.plan.langevin, self.plan.sampler, self.plan.boundary
+                self.plan.net,
+                (),
+                self.plan.langevin,
+                self.plan.sampler,
+                self.plan.boundary,
+                spot=self._spot,
             )
             source = NoiseSource(
                 derive_seed(self.seed, "start", state_step), self.noise.chains, self.machine.device

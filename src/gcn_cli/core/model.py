@@ -12,6 +12,8 @@ from gcn_cli.core.likeness import Likeness, measure
 from gcn_cli.core.matching import Stage
 from gcn_cli.core.network import Boundary, ConvNet, Weights
 from gcn_cli.core.pyramid import shrink
+from gcn_cli.core.redraw import Gauge, measure_gauge
+from gcn_cli.core.spot import make_spot
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,18 @@ class SamplerParams:
     first; then ``steps`` steps under the final weights, and ``polish`` steps at temperature 0,
     which end near the mean of the Gaussian piece that the chain reached. Of ``candidates`` such
     chains, fewer on large canvases, the one is kept that comes nearest to the observed images
-    (`core.likeness`).
+    (`core.likeness`). In up to ``redraws`` rounds its unlikely places start again (`core.redraw`).
+
+    The start has in addition ``start_spot`` times the exemplar's contrast of noise with the
+    exemplar's power spectrum (`core.spot`).
     """
 
     steps: int
     start_noise: float = 0.0
     polish: int = 0
     candidates: int = 1
+    start_spot: float = 0.0
+    redraws: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,10 @@ class LevelModel:
     """Grey levels of white noise with which the matching path begins."""
     likeness: Likeness | None = None
     """What candidates are chosen by; needed where there are several."""
+    spot: Tensor | None = None
+    """What the spot noise is made from (`core.spot`); needed where chains start with some."""
+    gauge: Gauge | None = None
+    """What places are found unlikely by; needed where some are drawn anew."""
 
     def segments(self) -> list[tuple[Weights, int, bool]]:
         """(weights, steps, hot) in the order that a fresh chain meets them."""
@@ -64,21 +75,35 @@ class LevelModel:
             runs.append((self.weights, self.sampler.polish, False))
         return runs
 
+    def run_steps(self) -> int:
+        """Langevin steps of one candidate before its matching path."""
+        return sum(steps for _, steps, _ in self.segments())
+
     def total_steps(self) -> int:
         """Langevin steps of one candidate, those of the matching path included."""
-        return sum(steps for _, steps, _ in self.segments()) + len(self.matching)
+        return self.run_steps() + len(self.matching)
+
+    def redraw_steps(self, candidates: int) -> int:
+        """Langevin steps that drawing places anew adds; the path is taken again after a choice."""
+        again = len(self.matching) if candidates > 1 else 0
+        return self.sampler.redraws * self.sampler.steps + again if self.sampler.redraws else 0
 
 
-def with_likeness(level: LevelModel, observed: Tensor) -> LevelModel:
-    """The level with what it chooses candidates by, where it has several.
+def informed(level: LevelModel, observed: Tensor) -> LevelModel:
+    """The level with what its sampler must know of the exemplar: likeness, spot, gauge, if any.
 
     Args:
-        level: with or without it.
+        level: with or without them.
         observed: images (N, C, H, W) at full size, mean colour subtracted.
     """
-    if level.sampler.candidates == 1 or level.likeness is not None:
-        return level
-    return replace(level, likeness=measure(shrink(observed, level.scale)))
+    if level.sampler.candidates > 1 and level.likeness is None:
+        level = replace(level, likeness=measure(shrink(observed, level.scale)))
+    if level.sampler.start_spot and level.spot is None:
+        level = replace(level, spot=make_spot(shrink(observed, level.scale)))
+    if level.sampler.redraws and level.gauge is None:
+        seen, sigma = shrink(observed, level.scale), level.langevin.sigma
+        level = replace(level, gauge=measure_gauge(level.net, level.weights, sigma, seen))
+    return level
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from gcn_cli.core.learning import (
 )
 from gcn_cli.core.level import Level, LevelPlan, Machine, Plan, StagePlan
 from gcn_cli.core.matching import MatchInfo, Stage
-from gcn_cli.core.model import LevelModel, Model, with_likeness
+from gcn_cli.core.model import LevelModel, Model, informed
 from gcn_cli.core.network import Weights, map_weights
 from gcn_cli.errors import DivergenceError
 
@@ -309,4 +309,4 @@ def current_model(plan: Plan, state: LearningState, observed: Tensor, mean: Tens
     if state.weights:
         levels = (*levels, level_model(plan.levels[state.level], state))
     centred = observed - mean
-    return Model(tuple(with_likeness(level, centred) for level in levels), mean)
+    return Model(tuple(informed(level, centred) for level in levels), mean)

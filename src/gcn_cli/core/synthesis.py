@@ -9,16 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gcn_cli.core.device import AnyBasis, make_basis
-from gcn_cli.core.langevin import ChainState, run_langevin
+from gcn_cli.core.course import Course
 from gcn_cli.core.likeness import Likeness, draws, unlikeness
-from gcn_cli.core.matching import begin_path, push, push_
 from gcn_cli.core.model import LevelModel, Model
-from gcn_cli.core.network import Weights
-from gcn_cli.core.noise import BAND, NoiseSource, derive_seed
-from gcn_cli.core.windows import Coarse, WindowedField, run_windowed
-
-_CHUNK = 10  # steps between two yields
+from gcn_cli.core.noise import NoiseSource, derive_seed
+from gcn_cli.core.windows import Coarse
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,8 @@ class SynthesisInfo:
     canvas the chains move in place: read them before asking for the next.
 
     Where a level has several candidates, they come one after the other, and after the last one
-    ``chains`` holds the chosen ones, and ``chosen`` (N,) their numbers.
+    ``chains`` holds the chosen ones, and ``chosen`` (N,) their numbers. What comes after that at
+    the same level goes on from these.
     """
 
     level: int
@@ -53,78 +49,6 @@ class Below(NamedTuple):
 
     images: Tensor
     scale: float
-
-
-def fresh_chains(
-    level: LevelModel,
-    shape: tuple[int, int, int, int],
-    noise: NoiseSource,
-    centre: Tensor | None,
-    device: torch.device,
-    coarse: Coarse | None = None,
-) -> ChainState:
-    """Starting images (N, C, H, W): the reference's centre plus the sampler's starting noise.
-
-    The centre is given whole or, to be enlarged band by band, as the ``coarse`` sample.
-    """
-    start = torch.zeros(shape, device=device)
-    if level.sampler.start_noise:
-        noise.normal_(start, "start", 0).mul_(level.sampler.start_noise)
-    if centre is not None:
-        start.add_(centre)
-    if coarse is not None:
-        for top in range(0, shape[-2], BAND):
-            bottom = min(shape[-2], top + BAND)
-            start[..., top:bottom, :].add_(coarse.rows(top, bottom))
-        return ChainState(start)
-    return ChainState(start.contiguous(memory_format=torch.channels_last))
-
-
-def run_level(
-    level: LevelModel,
-    state: ChainState,
-    noise: NoiseSource,
-    centre: Tensor | None,
-    dtype: torch.dtype,
-) -> Iterator[ChainState]:
-    """Drive chains through one level's segments, yielding every few steps."""
-    shape = tuple(state.images.shape)
-    basis: AnyBasis | None = None
-    depth = 0
-    for weights, steps, hot in level.segments():
-        if basis is None or depth != len(weights):
-            depth = len(weights)
-            net = level.net.head(depth)
-            basis = make_basis(net, shape, level.boundary, dtype, state.images.device)  # type: ignore[arg-type]
-        basis.load(_on(weights, state.images.device))
-        params = level.langevin if hot else level.langevin.cooled(0.0)
-        done = 0
-        while done < steps:
-            chunk = min(_CHUNK, steps - done)
-            state, _ = run_langevin(
-                state, basis, params, chunk, noise, centre, done=done, total=steps
-            )
-            done += chunk
-            yield state
-
-
-def windowed_level(
-    level: LevelModel,
-    state: ChainState,
-    noise: NoiseSource,
-    coarse: Coarse | None,
-    dtype: torch.dtype,
-    window: int,
-) -> Iterator[ChainState]:
-    """`run_level` for canvases too large for their feature maps; moves the chains in place."""
-    for weights, steps, hot in level.segments():
-        net, device = level.net.head(len(weights)), state.images.device
-        side = max(1, window // 2) * net.total_stride
-        field = WindowedField(net, _on(weights, device), level.boundary, dtype, device, side)
-        params = level.langevin if hot else level.langevin.cooled(0.0)
-        for done in range(steps):
-            state = run_windowed(state, field, params, 1, noise, coarse, done=done, total=steps)
-            yield state
 
 
 def synthesize(
@@ -156,36 +80,52 @@ def synthesize(
     if any(n % model.multiple for n in size) and model.levels[0].boundary == "torus":
         raise ValueError(f"sides of {size} are not multiples of {model.multiple}")
     counts = [draws(lv.likeness, lv.sampler.candidates, _size(lv, size)) for lv in model.levels]
-    pairs = zip(model.levels, counts, strict=True)
-    total = sum(level.total_steps() * count for level, count in pairs)
+    pairs = list(zip(model.levels, counts, strict=True))
+    total = sum(lv.total_steps() * count + lv.redraw_steps(count) for lv, count in pairs)
     images, scale = below or (None, 1.0)
     done, mean = 0, model.mean.to(device)
-    for index, cold in enumerate(model.levels):
+    for index, (cold, count) in enumerate(pairs):
         level = _heated(cold, temperature)
         shape = (len(chains), model.channels, *_size(level, size))
         coarse = None
         if images is not None:
             coarse = Coarse(images, round(level.scale / scale), level.centre_gain)
         scale = level.scale
-        count = counts[index]
+        course = Course(level, shape, coarse, dtype, window)
         best = _Best(level.likeness) if count > 1 and level.likeness is not None else None
-        images = None
+        redraws = level.sampler.redraws > 0
         for number in range(count):
             key = ("level", index, number) if number else ("level", index)
             noise = NoiseSource(derive_seed(seed, *key), chains, device)
-            begun = None
-            if start is not None and index == 0:
-                begun = start.to(device, copy=True)
-            course = _course(level, shape, noise, coarse, dtype, begun, window)
-            for state in course:
+            begun = start.to(device, copy=True) if start is not None and index == 0 else None
+            images = course.start(noise) if begun is None else begun
+            for state in course.run(images, noise):
                 images = state.images
                 yield SynthesisInfo(index, done + state.step, total, images, mean, number, count)
-            done += level.total_steps()
-            if best is not None and images is not None:
-                best.meet(number, images)
+            done += level.run_steps()
+            if best is None and redraws:
+                break  # the path comes after them
+            drawn = images.clone() if redraws else images
+            for state in course.match(images, noise):
+                images = state.images
+                yield SynthesisInfo(index, done + state.step, total, images, mean, number, count)
+            done += len(level.matching)
+            if best is not None:
+                best.meet(number, images, drawn)
         if best is not None and best.images is not None:
             images = best.images
             yield SynthesisInfo(index, done, total, images, mean, count - 1, count, best.number)
+        if redraws and images is not None:
+            images = images if best is None else best.drawn
+            noise = NoiseSource(derive_seed(seed, "level", index, "redraw"), chains, device)
+            for state in course.redraw(images, noise):
+                images = state.images
+                yield SynthesisInfo(index, done + state.step, total, images, mean)
+            done += level.sampler.redraws * level.sampler.steps
+            for state in course.match(images, noise):
+                images = state.images
+                yield SynthesisInfo(index, done + state.step, total, images, mean)
+            done += len(level.matching)
 
 
 def _size(level: LevelModel, size: tuple[int, int]) -> tuple[int, int]:
@@ -199,74 +139,23 @@ class _Best:
     def __init__(self, likeness: Likeness) -> None:
         self.likeness = likeness
         self.images: Tensor | None = None
-        self.number = self.distance = torch.zeros(0)
+        self.number = self.distance = self.drawn = torch.zeros(0)
 
-    def meet(self, number: int, images: Tensor) -> None:
-        """Compare candidate ``number`` (N, C, H, W) of every chain with what is held."""
+    def meet(self, number: int, images: Tensor, drawn: Tensor) -> None:
+        """Compare candidate ``number`` (N, C, H, W) of every chain with what is held.
+
+        ``drawn`` are the same before the matching path, kept beside them.
+        """
         distance = unlikeness(self.likeness, images)
         if self.images is None:
-            self.images, self.distance = images, distance
+            self.images, self.drawn, self.distance = images, drawn, distance
             self.number = torch.zeros(len(images), dtype=torch.long, device=images.device)
             return
         nearer = (distance < self.distance) | self.distance.isnan()
         self.images = torch.where(nearer.view(-1, 1, 1, 1), images, self.images)
+        self.drawn = torch.where(nearer.view(-1, 1, 1, 1), drawn, self.drawn)
         self.distance = torch.where(nearer, distance, self.distance)
         self.number = self.number.masked_fill(nearer, number)
-
-
-def _course(
-    level: LevelModel,
-    shape: tuple[int, int, int, int],
-    noise: NoiseSource,
-    coarse: Coarse | None,
-    dtype: torch.dtype,
-    begun: Tensor | None,
-    window: int | None,
-) -> Iterator[ChainState]:
-    """One level's chains from their start on, whole or window by window."""
-    device = noise.device
-    if window is not None and _splits(level, shape, window):
-        if begun is None:
-            begun = fresh_chains(level, shape, noise, None, device, coarse).images
-        state = ChainState(begun.contiguous())
-        windowed = windowed_level(level, state, noise, coarse, dtype, window)
-        return _matched(level, windowed, noise, dtype, in_place=True)
-    centre = None if coarse is None else coarse.rows(0, shape[-2])
-    if begun is None:
-        begun = fresh_chains(level, shape, noise, centre, device).images
-    state = ChainState(begun.contiguous(memory_format=torch.channels_last))
-    return _matched(level, run_level(level, state, noise, centre, dtype), noise, dtype)
-
-
-def _matched(
-    level: LevelModel,
-    course: Iterator[ChainState],
-    noise: NoiseSource,
-    dtype: torch.dtype,
-    in_place: bool = False,
-) -> Iterator[ChainState]:
-    """A level's course, and its matching path after it, which may move the images in place."""
-    state: ChainState | None = None
-    for state in course:
-        yield state
-    if state is None:
-        return
-    if level.matching:
-        begun = begin_path(state.images, level.matching_noise, noise)
-        state = ChainState(begun, state.step)
-    for number, stage in enumerate(level.matching, 1):
-        here = stage.to(state.images.device)
-        move = push_ if in_place else push
-        state = ChainState(move(here, state.images, dtype), state.step + 1)
-        if number % _CHUNK == 0 or number == len(level.matching):
-            yield state
-
-
-def _splits(level: LevelModel, shape: tuple[int, int, int, int], window: int) -> bool:
-    """Whether a canvas is worth cutting, and can be: bands must hold the field's reach."""
-    fits = level.net.receptive_field - 1 + level.net.total_stride <= BAND
-    shifted = level.langevin.dither > 1 and level.boundary == "bounded"
-    return fits and not shifted and min(shape[-2:]) > window * level.net.total_stride
 
 
 def final_images(progress: Iterator[SynthesisInfo]) -> Tensor:
@@ -287,10 +176,3 @@ def without_path(level: LevelModel, steps: int) -> LevelModel:
 def _heated(level: LevelModel, temperature: float) -> LevelModel:
     heat = level.langevin.temperature * temperature
     return replace(level, langevin=level.langevin.cooled(heat))
-
-
-def _on(weights: Weights, device: torch.device) -> Weights:
-    return tuple(
-        layer._replace(w=layer.w.to(device).float(), b=layer.b.to(device).float())
-        for layer in weights
-    )

@@ -104,13 +104,14 @@ def run_windowed(
     purpose: str = "langevin",
     done: int = 0,
     total: int | None = None,
+    mask: Tensor | None = None,
 ) -> ChainState:
     """`run_langevin`, window by window: the images of ``state`` are moved in place."""
     for k in range(steps):
         t = state.step + k
         now = params.cooled(params.temperature_at(done + k, total or steps))
         shift = phase(params, noise, purpose, t)
-        _step(state.images, field, now, noise, coarse, purpose, t, shift)
+        _step(state.images, field, now, noise, coarse, purpose, t, shift, mask)
     return ChainState(state.images, state.step + steps)
 
 
@@ -123,6 +124,7 @@ def _step(
     purpose: str,
     step: int,
     shift: tuple[int, int],
+    mask: Tensor | None,
 ) -> None:
     """One step of the whole canvas. What later bands still need of moved rows is kept aside."""
     n, reach = images.shape[-2], min(field.reach, images.shape[-2])
@@ -139,8 +141,19 @@ def _step(
         if params.temperature > 0:
             shape = (*images.shape[:2], bottom - top, images.shape[-1])
             drawn = noise.normal_(torch.empty(shape, device=images.device), purpose, step, top)
+        share = None if mask is None else mask[..., top:bottom, :]
         _move_band(
-            images[..., top:bottom, :], rows, first, top, n, field, params, drawn, centre, shift
+            images[..., top:bottom, :],
+            rows,
+            first,
+            top,
+            n,
+            field,
+            params,
+            drawn,
+            centre,
+            shift,
+            share,
         )
         kept = bottom - first
         above = rows[..., max(0, kept - reach) : kept, :].clone()
@@ -157,6 +170,7 @@ def _move_band(
     drawn: Tensor | None,
     centre: Tensor | None,
     shift: tuple[int, int],
+    mask: Tensor | None,
 ) -> None:
     """Move ``band``, rows ``top`` and on; ``rows``, row ``first`` and on, are the old ones."""
     width = band.shape[-1]
@@ -169,11 +183,13 @@ def _move_band(
             ..., y.lead : y.lead + band.shape[-2], x.lead : x.lead + right - left
         ]
         piece = band[..., left:right]
-        move(
+        moved = move(
             piece,
             b,
             params,
             None if drawn is None else drawn[..., left:right],
             None if centre is None else centre[..., left:right],
-            out=piece,
+            out=piece if mask is None else None,
         )
+        if mask is not None:
+            piece.lerp_(moved, mask[..., left:right])
