@@ -103,7 +103,10 @@ class InitConfig(_Strict):
 
 
 class LearningConfig(_Strict):
-    """How one level learns; ``data_noise`` in units of sigma."""
+    """How one level learns; ``data_noise`` in units of sigma.
+
+    An update on a torus sees a window of the image of at most ``glimpse`` canvases' side.
+    """
 
     chains: Literal["persistent", "restart", "data"]
     count: int = Field(ge=1, le=4096)
@@ -123,6 +126,7 @@ class LearningConfig(_Strict):
     observed_copies: int = Field(default=1, ge=1)
     path_every: int = Field(default=0, ge=0)
     pool: int = Field(default=8, ge=1)
+    glimpse: int = Field(default=2, ge=1, le=64)
 
 
 class SamplingConfig(_Strict):

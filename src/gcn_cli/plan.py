@@ -197,6 +197,7 @@ def _level(
         top_gain=level.init.top_gain,
         path_every=learning.path_every,
         pool=learning.pool,
+        glimpse=learning.glimpse,
         drafts=math.ceil(sampling.drafts * min(1.0, config.pace)),
         matching=_matching(config, level, subject, sigma, whole),
     )

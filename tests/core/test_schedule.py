@@ -261,7 +261,7 @@ def test_a_level_may_have_a_canvas_of_its_own(small_config, small_level):
     assert [lv.canvas for lv in plan.levels] == [(16, 16), (16, 16)]
 
 
-def test_every_part_of_a_large_exemplar_counts_alike(run, machine):
+def test_every_part_of_a_large_exemplar_counts_alike(run, small_level, machine):
     """Glimpses of 32 px from 60 x 96 px: two rows of windows that overlap, three columns."""
     image = torch.arange(60.0 * 96).view(1, 1, 60, 96)
     job = run(canvas=16, observed=image)
@@ -269,6 +269,11 @@ def test_every_part_of_a_large_exemplar_counts_alike(run, machine):
     corners = {int(work.glimpse(step)[0, 0, 0, 0] + job.mean) for step in range(200)}
     assert corners == {y * 96 + x for y in (0, 28) for x in (0, 32, 64)}
     assert work.glimpse(0).shape[-2:] == (32, 32)
+    narrow = run(small_level(learning={"glimpse": 1}), canvas=16, observed=image)
+    work = Level(narrow.plan, 0, image, job.mean, (), machine)
+    assert work.glimpse(0).shape[-2:] == (16, 16)
+    corners = {int(work.glimpse(step)[0, 0, 0, 0] + job.mean) for step in range(400)}
+    assert len(corners) == 4 * 6
 
 
 def test_same_seed_same_weights_and_another_seed_others(run):

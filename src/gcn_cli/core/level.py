@@ -46,9 +46,6 @@ from gcn_cli.core.spot import make_spot
 from gcn_cli.core.synthesis import Below, final_images, synthesize
 from gcn_cli.errors import DivergenceError
 
-GLIMPSE = 2
-"""Side of the observed window that an update sees, in canvases."""
-
 _TURNS = 6  # of the last act of the coarsest level
 _GAINS = (0.5, 1.25)  # of its tilt, at least and at most
 
@@ -78,6 +75,8 @@ class LevelPlan:
     top_gain: float = 1.0
     path_every: int = 0
     pool: int = 8
+    glimpse: int = 2
+    """Side of the observed window that an update sees, in canvases."""
     drafts: int = 0
     """Of the coarsest level: chosen samples that finer levels learn behind; 0 for every draw."""
     matching: MatchingParams | None = None
@@ -139,7 +138,7 @@ class Machine:
 
 def glimpse_size(plan: LevelPlan, sides: Sequence[int]) -> list[int]:
     """Sides of what an update sees of observed images of ``sides`` px at this level."""
-    return [min(n, GLIMPSE * side) for n, side in zip(sides, plan.canvas, strict=True)]
+    return [min(n, plan.glimpse * side) for n, side in zip(sides, plan.canvas, strict=True)]
 
 
 class Level:
