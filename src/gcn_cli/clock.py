@@ -160,8 +160,9 @@ def pool_cost(plan: Plan, index: int) -> float:
 
 def drafts_cost(plan: Plan) -> float:
     """The work of all drafts of the coarsest level, candidates included."""
-    first, count = plan.levels[:1], plan.draft_count
-    return sum(_draw_cost(first, count, size, 1.0) for size in plan.draft_sizes)
+    first, candidates = plan.levels[:1], plan.levels[0].sampler.candidates
+    count = plan.levels[0].drafts
+    return sum(_draw_cost(first, count, size, 1.0, candidates) for size in plan.draft_sizes)
 
 
 def matching_draw_cost(plan: Plan, index: int) -> float:
@@ -177,7 +178,11 @@ def matching_draw_cost(plan: Plan, index: int) -> float:
 
 
 def _draw_cost(
-    levels: Sequence[LevelPlan], chains: int, canvas: tuple[int, int], scale: float
+    levels: Sequence[LevelPlan],
+    chains: int,
+    canvas: tuple[int, int],
+    scale: float,
+    candidates: int = 1,
 ) -> float:
     """The work of samples through some levels; ``canvas`` (H, W) is theirs at ``scale``."""
     total = 0.0
@@ -185,17 +190,27 @@ def _draw_cost(
         height, width = (max(1, round(n * level.scale / scale)) for n in canvas)
         depth = len(level.net.layers)
         one_pass = _pass_cost(level, depth, (height, width)) * chains + _FIXED * depth
-        total += 2 * one_pass * drawn_steps(level)
-        total += level.matching_stages * _stage_cost(level, chains * height * width)
+        total += 2 * one_pass * drawn_steps(level, candidates)
+        stages = drawn_stages(level, candidates)
+        total += stages * _stage_cost(level, chains * height * width)
     return total
 
 
-def drawn_steps(level: LevelPlan) -> int:
-    """Langevin steps that a fresh chain takes at a level, its matching path not counted."""
+def drawn_steps(level: LevelPlan, candidates: int = 1) -> int:
+    """Langevin steps behind a fresh chain at a level, its matching path not counted.
+
+    Every round of drawing places anew counts, though some samples need none.
+    """
     updates = sum(stage.learning.updates for stage in level.stages)
     snapshots = -(-updates // level.path_every) if level.path_every else 0
-    redrawn = level.sampler.redraws * level.sampler.steps
-    return (snapshots + 1) * level.sampler.steps + level.sampler.polish + redrawn
+    one = (snapshots + 1) * level.sampler.steps + level.sampler.polish
+    return candidates * one + level.sampler.redraws * level.sampler.steps
+
+
+def drawn_stages(level: LevelPlan, candidates: int = 1) -> int:
+    """Steps along matching paths behind a fresh chain: once more where the chosen is redrawn."""
+    again = candidates > 1 and level.sampler.redraws > 0
+    return level.matching_stages * (candidates + again)
 
 
 def plan_cost(plan: Plan, shape: Sequence[int]) -> float:

@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from gcn_cli.clock import drawn_steps, update_cost
+from gcn_cli.clock import drawn_stages, drawn_steps, update_cost
 from gcn_cli.config import Config
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
@@ -143,8 +143,11 @@ class Speed:
 
 def _plan_seconds(plan: Plan, speeds: dict[LevelPlan, Speed]) -> float:
     """Learning, matching, and drawing the samples that both start from."""
-    first, drafts = plan.levels[:1], plan.draft_count
-    total = sum(_draw_seconds(first, speeds, drafts, size, 1.0) for size in plan.draft_sizes)
+    first, drafts = plan.levels[:1], plan.levels[0].drafts
+    candidates = plan.levels[0].sampler.candidates
+    total = sum(
+        _draw_seconds(first, speeds, drafts, size, 1.0, candidates) for size in plan.draft_sizes
+    )
     for index, level in enumerate(plan.levels):
         speed, before = speeds[level], plan.drawn_before(index)
         total += speed.learning
@@ -164,13 +167,15 @@ def _draw_seconds(
     chains: int,
     canvas: tuple[int, int],
     scale: float,
+    candidates: int = 1,
 ) -> float:
     """Seconds for samples through some levels; ``canvas`` (H, W) is theirs at ``scale``."""
     total = 0.0
     for level in levels:
         pixels = chains * math.prod(canvas) * (level.scale / scale) ** 2
         speed = speeds[level]
-        total += pixels * (drawn_steps(level) * speed.step + level.matching_stages * speed.push)
+        steps, stages = drawn_steps(level, candidates), drawn_stages(level, candidates)
+        total += pixels * (steps * speed.step + stages * speed.push)
     return total
 
 

@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gcn_cli.clock import drafts_cost, matching_draw_cost, plan_cost, pool_cost
+from gcn_cli.clock import (
+    drafts_cost,
+    drawn_stages,
+    drawn_steps,
+    matching_draw_cost,
+    plan_cost,
+    pool_cost,
+)
 from gcn_cli.core import drafts as drafts_module
 from gcn_cli.core.drafts import Drafts
 from gcn_cli.core.langevin import LangevinParams
@@ -172,6 +179,18 @@ def test_drafts_count_as_work_once(plan):
     assert plan_cost(doubled, shape) - plan_cost(with_drafts, shape) == pytest.approx(
         drafts_cost(doubled) - drafts_cost(with_drafts)
     )
+
+
+def test_redraws_count_as_work_of_the_chosen_alone(plan):
+    level = plan(4).levels[0]
+    anew = replace(level, sampler=replace(level.sampler, redraws=5))
+    steps, stages = level.sampler.steps, level.matching_stages
+    for candidates in (1, 3):
+        extra = drawn_steps(anew, candidates) - drawn_steps(level, candidates)
+        assert extra == 5 * steps
+        assert drawn_stages(level, candidates) == candidates * stages
+    assert drawn_stages(anew, 1) == stages
+    assert drawn_stages(anew, 3) == 4 * stages
 
 
 def test_a_lower_pace_makes_fewer_drafts(small_config, small_level, picture):

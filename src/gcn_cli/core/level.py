@@ -113,11 +113,6 @@ class Plan:
         return self.levels[1 if self.levels[0].drafts else 0 : index]
 
     @property
-    def draft_count(self) -> int:
-        """Draws behind the drafts of one size, candidates included."""
-        return self.levels[0].drafts * self.levels[0].sampler.candidates
-
-    @property
     def draft_sizes(self) -> set[tuple[int, int]]:
         """Full-size canvases (H, W) for which drafts are drawn."""
         if not self.levels[0].drafts:
