@@ -191,8 +191,9 @@ def test_kernel_noise_is_normal_and_keyed_by_chain_step_and_purpose(device, monk
 
 @pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device")
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("start", [{}, {"start_spot": 0.5, "redraws": 2}], ids=["", "spots"])
 def test_learning_and_sampling_repeat_and_resume_on_the_device(
-    small_config, picture, tmp_path, precision
+    small_config, small_level, picture, tmp_path, start, precision
 ):
     from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, state_to
     from gcn_cli.core.level import Machine
@@ -200,7 +201,13 @@ def test_learning_and_sampling_repeat_and_resume_on_the_device(
     from gcn_cli.core.synthesis import final_images, synthesize
     from gcn_cli.plan import Subject, build_plan, mean_colour
 
-    machine, config = Machine(torch.device("cuda"), precision), small_config()
+    machine, levels = Machine(torch.device("cuda"), precision), []
+    if start:  # a level that can be redrawn, and one behind its samples
+        layers = [{"filters": 4, "size": 3}]
+        learning = {"chains": "restart", "updates": 3}
+        levels.append(small_level(2, sampling=start, layers=layers, learning=learning))
+        levels.append(small_level(1, learning=learning))
+    config = small_config(*levels)
     mean = mean_colour(picture)
     plan = build_plan(config, Subject.of(picture, mean))
     first = [state for state, _ in learn(plan, picture, mean, begin(), machine)]

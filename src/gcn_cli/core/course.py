@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from gcn_cli.core.device import make_basis
+from gcn_cli.core.device import AnyBasis, make_basis
 from gcn_cli.core.langevin import ChainState, run_langevin
 from gcn_cli.core.matching import begin_path, push, push_
 from gcn_cli.core.model import LevelModel
@@ -19,6 +20,9 @@ from gcn_cli.core.spot import spot_noise
 from gcn_cli.core.windows import Coarse, WindowedField, run_windowed
 
 _CHUNK = 10  # steps between two yields
+
+Bases = dict[int, AnyBasis]
+"""Buffers for one canvas, by the depth of the net."""
 
 Mover = Callable[[ChainState, int, int, int, Tensor | None], ChainState]
 """Chains after some steps: (state, steps, steps done before, steps in all, mask)."""
@@ -86,16 +90,17 @@ class Course:
         if self.in_windows:
             coarse = self.coarse
             return fresh_chains(self.level, self.shape, noise, None, noise.device, coarse).images
-        return fresh_chains(self.level, self.shape, noise, self._centre(), noise.device).images
+        return fresh_chains(self.level, self.shape, noise, self._centre, noise.device).images
 
     def run(self, begun: Tensor, noise: NoiseSource) -> Iterator[ChainState]:
         """Langevin steps through all segments, from ``begun`` on, yielding every few steps."""
-        state = self._state(begun)
+        state, bases = self._state(begun), Bases()
+        most = 1 if self.in_windows else _CHUNK
         for weights, steps, hot in self.level.segments():
-            mover = self._mover(weights, hot, noise)
+            mover = self._mover(weights, hot, noise, bases)
             done = 0
             while done < steps:
-                chunk = min(_CHUNK, steps - done)
+                chunk = min(most, steps - done)
                 state = mover(state, chunk, done, steps, None)
                 done += chunk
                 yield state
@@ -110,7 +115,7 @@ class Course:
         if gauge is None:
             raise ValueError("places are to be drawn anew, and there is nothing to find them by")
         net, weights, sigma = level.net, _on(level.weights, noise.device), level.langevin.sigma
-        steps, state = level.sampler.steps, self._state(images)
+        steps, state, bases = level.sampler.steps, self._state(images), Bases()
         for number in range(level.sampler.redraws):
             mask = faults(net, weights, sigma, gauge, state.images)
             if mask is None:
@@ -118,7 +123,7 @@ class Course:
                 return
             fresh = noise.derived("redraw", number)
             begun = torch.lerp(state.images, self.start(fresh), mask)
-            mover = self._mover(level.weights, True, fresh)
+            mover = self._mover(level.weights, True, fresh, bases)
             moved = mover(ChainState(begun), steps, 0, steps, mask)
             state = ChainState(moved.images, (number + 1) * steps)
             yield state
@@ -139,18 +144,21 @@ class Course:
             return ChainState(images.contiguous())
         return ChainState(images.contiguous(memory_format=torch.channels_last))
 
+    @cached_property
     def _centre(self) -> Tensor | None:
         return None if self.coarse is None else self.coarse.rows(0, self.shape[-2])
 
-    def _mover(self, weights: Weights, hot: bool, noise: NoiseSource) -> Mover:
-        """What drives chains under one set of weights."""
+    def _mover(self, weights: Weights, hot: bool, noise: NoiseSource, bases: Bases) -> Mover:
+        """What drives chains under one set of weights; ``bases`` keeps buffers by depth."""
         level = self.level
         here = _on(weights, noise.device)
         params = level.langevin if hot else level.langevin.cooled(0.0)
         net = level.net.head(len(weights))
         if not self.in_windows:
-            basis = make_basis(net, self.shape, level.boundary, self.dtype, noise.device).load(here)
-            centre = self._centre()
+            if len(weights) not in bases:
+                made = make_basis(net, self.shape, level.boundary, self.dtype, noise.device)
+                bases[len(weights)] = made
+            basis, centre = bases[len(weights)].load(here), self._centre
 
             def whole(
                 state: ChainState, steps: int, done: int, total: int, mask: Tensor | None

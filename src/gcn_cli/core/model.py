@@ -85,8 +85,10 @@ class LevelModel:
 
     def redraw_steps(self, candidates: int) -> int:
         """Langevin steps that drawing places anew adds; the path is taken again after a choice."""
+        if not self.sampler.redraws:
+            return 0
         again = len(self.matching) if candidates > 1 else 0
-        return self.sampler.redraws * self.sampler.steps + again if self.sampler.redraws else 0
+        return self.sampler.redraws * self.sampler.steps + again
 
 
 def informed(level: LevelModel, observed: Tensor) -> LevelModel:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gcn_cli.core.network import ConvNet, Weights
+from gcn_cli.core.network import ConvNet, Weights, map_weights
 
 _SHARE = 0.02  # of the exemplar's places lie below the limit
 _SOFT = 3  # px of the rim's soft edge
@@ -36,7 +36,8 @@ class Gauge(NamedTuple):
 
 @torch.no_grad()
 def measure_gauge(net: ConvNet, weights: Weights, sigma: float, observed: Tensor) -> Gauge:
-    """The gauge of images (N, C, H, W), centred grey levels, not wrapped."""
+    """The gauge of images (N, C, H, W), centred grey levels, not wrapped, on any device."""
+    weights = map_weights(lambda t: t.to(observed.device), weights)  # the images may lie elsewhere
     values = _density(net, weights, sigma, observed)
     side = min(_place(net), *values.shape[-2:])
     values = F.avg_pool2d(values, side, 1).flatten().sort().values
