@@ -126,7 +126,7 @@ class LearningConfig(_Strict):
     observed_copies: int = Field(default=1, ge=1)
     path_every: int = Field(default=0, ge=0)
     pool: int = Field(default=8, ge=1)
-    glimpse: int = Field(default=2, ge=1, le=64)
+    glimpse: float = Field(default=2, ge=1, le=64)
 
 
 class SamplingConfig(_Strict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -115,18 +115,19 @@ class Course:
         if gauge is None:
             raise ValueError("places are to be drawn anew, and there is nothing to find them by")
         net, weights, sigma = level.net, _on(level.weights, noise.device), level.langevin.sigma
-        steps, state, bases = level.sampler.steps, self._state(images), Bases()
-        for number in range(level.sampler.redraws):
-            mask = faults(net, weights, sigma, gauge, state.images)
+        rounds, steps, images = level.sampler.redraws, level.sampler.steps, images.contiguous()
+        for number in range(rounds):
+            mask = faults(net, weights, sigma, gauge, images)
             if mask is None:
-                yield ChainState(state.images, level.sampler.redraws * steps)
+                yield ChainState(images, rounds * steps)
                 return
-            fresh = noise.derived("redraw", number)
-            begun = torch.lerp(state.images, self.start(fresh), mask)
-            mover = self._mover(level.weights, True, fresh, bases)
-            moved = mover(ChainState(begun), steps, 0, steps, mask)
-            state = ChainState(moved.images, (number + 1) * steps)
-            yield state
+            rows = mask.flatten(1).amax(1).nonzero().flatten()
+            fresh, some = noise.only(rows.tolist()).derived("redraw", number), self._only(rows)
+            mask, held = mask[rows], images[rows]
+            begun = some._state(torch.lerp(held, some.start(fresh), mask))
+            moved = some._mover(level.weights, True, fresh, {})(begun, steps, 0, steps, mask)
+            images = images.index_copy(0, rows, moved.images.contiguous())
+            yield ChainState(images, (number + 1) * steps)
 
     def match(self, images: Tensor, noise: NoiseSource) -> Iterator[ChainState]:
         """The steps of the matching path, yielding every few."""
@@ -138,6 +139,13 @@ class Course:
             images = (push_ if self.in_windows else push)(here, images, self.dtype)
             if number % _CHUNK == 0 or number == len(level.matching):
                 yield ChainState(images, number)
+
+    def _only(self, rows: Tensor) -> Course:
+        """The same for some of the chains; ``rows`` are their numbers in the batch."""
+        coarse = self.coarse
+        if coarse is not None:
+            coarse = replace(coarse, images=coarse.images[rows])
+        return replace(self, shape=(len(rows), *self.shape[1:]), coarse=coarse)
 
     def _state(self, images: Tensor) -> ChainState:
         if self.in_windows:

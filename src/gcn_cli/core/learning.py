@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gcn_cli.core.convolution import convolve
 from gcn_cli.core.fused import deep_filters, fill_channels, to_blocks
 from gcn_cli.core.network import Boundary, ConvNet, LayerWeights, Weights, margins
 
@@ -156,7 +157,7 @@ def responses(
         out = [(n - spec.size) // spec.stride + 1 for n in x.shape[-2:]]
         x = to_blocks(x, spec.stride)[:, :, : out[0] + taps - 1, : out[1] + taps - 1]
         filters = fill_channels(deep_filters(w, spec.stride, taps, 0)).to(dtype)
-        x = F.conv2d(
+        x = convolve(
             fill_channels(x).contiguous(memory_format=torch.channels_last),
             filters.contiguous(memory_format=torch.channels_last),
             b.to(dtype),

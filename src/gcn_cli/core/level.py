@@ -75,7 +75,7 @@ class LevelPlan:
     top_gain: float = 1.0
     path_every: int = 0
     pool: int = 8
-    glimpse: int = 2
+    glimpse: float = 2
     """Side of the observed window that an update sees, in canvases."""
     drafts: int = 0
     """Of the coarsest level: chosen samples that finer levels learn behind; 0 for every draw."""
@@ -133,7 +133,7 @@ class Machine:
 
 def glimpse_size(plan: LevelPlan, sides: Sequence[int]) -> list[int]:
     """Sides of what an update sees of observed images of ``sides`` px at this level."""
-    return [min(n, plan.glimpse * side) for n, side in zip(sides, plan.canvas, strict=True)]
+    return [min(n, round(plan.glimpse * side)) for n, side in zip(sides, plan.canvas, strict=True)]
 
 
 class Level:

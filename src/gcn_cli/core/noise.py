@@ -50,6 +50,10 @@ class NoiseSource:
         """Another source for the same chains, its numbers apart from this one's."""
         return NoiseSource(derive_seed(self.seed, *key), self.chains, self.device)
 
+    def only(self, rows: Sequence[int]) -> NoiseSource:
+        """The same source for the chains in these rows of the batch."""
+        return NoiseSource(self.seed, [self.chains[row] for row in rows], self.device)
+
     def key(self, purpose: str, step: int) -> int:
         """What keys the noise of a step where one kernel draws that of all chains."""
         return derive_seed(self.seed, purpose, step)
