@@ -269,6 +269,9 @@ def test_every_part_of_a_large_exemplar_counts_alike(run, small_level, machine):
     corners = {int(work.glimpse(step)[0, 0, 0, 0] + job.mean) for step in range(200)}
     assert corners == {y * 96 + x for y in (0, 28) for x in (0, 32, 64)}
     assert work.glimpse(0).shape[-2:] == (32, 32)
+    between = run(small_level(learning={"glimpse": 1.5}), canvas=16, observed=image)
+    work = Level(between.plan, 0, image, job.mean, (), machine)
+    assert work.glimpse(0).shape[-2:] == (24, 24)
     narrow = run(small_level(learning={"glimpse": 1}), canvas=16, observed=image)
     work = Level(narrow.plan, 0, image, job.mean, (), machine)
     assert work.glimpse(0).shape[-2:] == (16, 16)

@@ -116,6 +116,7 @@ class Course:
             raise ValueError("places are to be drawn anew, and there is nothing to find them by")
         net, weights, sigma = level.net, _on(level.weights, noise.device), level.langevin.sigma
         rounds, steps, images = level.sampler.redraws, level.sampler.steps, images.contiguous()
+        kept: dict[int, Bases] = {}  # by the number of chains
         for number in range(rounds):
             mask = faults(net, weights, sigma, gauge, images)
             if mask is None:
@@ -125,7 +126,8 @@ class Course:
             fresh, some = noise.only(rows.tolist()).derived("redraw", number), self._only(rows)
             mask, held = mask[rows], images[rows]
             begun = some._state(torch.lerp(held, some.start(fresh), mask))
-            moved = some._mover(level.weights, True, fresh, {})(begun, steps, 0, steps, mask)
+            bases = kept.setdefault(len(rows), Bases())
+            moved = some._mover(level.weights, True, fresh, bases)(begun, steps, 0, steps, mask)
             images = images.index_copy(0, rows, moved.images.contiguous())
             yield ChainState(images, (number + 1) * steps)
 
