@@ -42,6 +42,11 @@ CASES = {
     "valid, stride 1": Case(_net(L(3, 3), L(2, 3), channels=1), "valid", (7, 6)),
     "valid, stride 2": Case(_net(L(3, 5, 2), L(2, 3)), "valid", (12, 11)),
     "valid, strides 3 2": Case(_net(L(3, 4, 3), L(2, 3, 2)), "valid", (17, 15)),
+    "torus, dilated": Case(
+        _net(L(3, 3), L(3, 3, dilation=2), L(2, 2, dilation=3)), "torus", (6, 8)
+    ),
+    "bounded, dilated": Case(_net(L(3, 3, 1, 1), L(2, 3, 1, 4, dilation=3)), "bounded", (8, 9)),
+    "valid, dilated": Case(_net(L(3, 4, 2), L(2, 3, dilation=2)), "valid", (13, 12)),
 }
 
 

@@ -114,6 +114,7 @@ def test_an_unknown_preset_offers_the_nearest():
         ("levels.0.layers.0.size=0", "size must lie between"),
         ("levels.0.layers.0.stride=9", "skips pixels"),
         ("levels.0.layers.0.padding=1", "padding has no meaning on a torus"),
+        ("levels.0.layers.0.dilation=0", "levels.0.layers.0.dilation"),
         ("levels.0.layers.0.size=full", "only the top layer"),
         ("levels.0.learning.chains=data", "single level"),
         ("levels.0.learning.chains=dta", "levels.0.learning.chains"),
@@ -140,6 +141,12 @@ def test_values_out_of_range_are_refused_in_one_sentence(override, words):
         resolve("texture", overrides=[override])
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_dilated_filter_has_stride_1():
+    resolve("texture", overrides=["levels.*.layers.*.dilation=2"])
+    with pytest.raises(ConfigError, match="a dilated filter needs stride 1"):
+        resolve("texture-quick", overrides=["levels.1.layers.0.dilation=2"])
 
 
 def test_the_last_level_is_the_full_size(small_level):

@@ -37,23 +37,30 @@ class _Strict(BaseModel):
 
 
 class LayerConfig(_Strict):
-    """One convolutional layer; ``size: full`` spans the whole map below it."""
+    """One convolutional layer; ``size: full`` spans the whole map below it.
+
+    With ``dilation`` d the filter's taps stand d px apart.
+    """
 
     filters: int = Field(ge=1, le=4096)
     size: int | Literal["full"]
     stride: int = Field(default=1, ge=1)
     padding: int = Field(default=0, ge=0)
     relu: bool = True
+    dilation: int = Field(default=1, ge=1, le=64)
 
     @model_validator(mode="after")
     def _consistent(self) -> LayerConfig:
+        if self.dilation > 1 and (self.size == "full" or self.stride > 1):
+            raise ValueError("a dilated filter needs stride 1 and a size in px")
         if self.size != "full":
             if not 1 <= self.size <= 512:
                 raise ValueError("size must lie between 1 and 512 px, or be 'full'")
             if self.stride > self.size:
                 raise ValueError(f"stride {self.stride} skips pixels of a {self.size} px filter")
-            if self.padding >= self.size:
-                raise ValueError(f"padding {self.padding} is not below the size {self.size}")
+            span = (self.size - 1) * self.dilation + 1
+            if self.padding >= span:
+                raise ValueError(f"padding {self.padding} is not below the filter's {span} px")
         return self
 
 

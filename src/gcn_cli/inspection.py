@@ -83,10 +83,11 @@ def level_facts(level: LevelModel) -> LevelFacts:
 
 
 def layer_text(spec: LayerSpec) -> str:
-    """A layer in the field's shorthand, such as ``100@15/3 pad 2``."""
+    """A layer in the field's shorthand, such as ``100@15/3 pad 2`` or ``32@3 dil 2``."""
     stride = f"/{spec.stride}" if spec.stride > 1 else ""
     padding = f" pad {spec.padding}" if spec.padding else ""
-    return f"{spec.filters}@{spec.size}{stride}{padding}{'' if spec.relu else ' linear'}"
+    dilation = f" dil {spec.dilation}" if spec.dilation > 1 else ""
+    return f"{spec.filters}@{spec.size}{stride}{dilation}{padding}{'' if spec.relu else ' linear'}"
 
 
 # --------------------------------------------------------------------------- its training

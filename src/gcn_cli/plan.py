@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcn_cli.config import AdamConfig, Config, LevelConfig
+from gcn_cli.config import AdamConfig, Config, LayerConfig, LevelConfig
 from gcn_cli.core.guard import GuardParams
 from gcn_cli.core.langevin import LangevinParams
 from gcn_cli.core.learning import AdamParams, LearningParams, SgdParams
@@ -77,7 +77,7 @@ def build_plan(config: Config, subject: Subject) -> Plan:
 def minimum_side(config: Config, channels: int = 3) -> int:
     """The smallest image side, px, that the finest level can learn from."""
     layers = [layer for layer in config.levels[-1].layers if layer.size != "full"]
-    specs = tuple(LayerSpec(la.filters, int(la.size), la.stride, la.padding) for la in layers)
+    specs = tuple(_spec(layer, int(layer.size)) for layer in layers)
     return ConvNet(specs, channels).receptive_field if specs else 1
 
 
@@ -133,8 +133,14 @@ def _net(level: LevelConfig, subject: Subject) -> ConvNet:
             if maps[0] != maps[1]:
                 raise ConfigError("a full-map top filter needs square images; set images.size")
             size = maps[0]
-        specs.append(LayerSpec(layer.filters, size, layer.stride, layer.padding, layer.relu))
+        specs.append(_spec(layer, size))
     return ConvNet(tuple(specs), subject.channels)
+
+
+def _spec(layer: LayerConfig, size: int) -> LayerSpec:
+    return LayerSpec(
+        layer.filters, size, layer.stride, layer.padding, layer.relu, dilation=layer.dilation
+    )
 
 
 def _canvas(

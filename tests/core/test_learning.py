@@ -133,8 +133,9 @@ def test_lower_precision_is_close(precision, draw_weights, draw_images):
         (LayerSpec(3, 4, 2), LayerSpec(2, 3)),
         (LayerSpec(3, 5, 2), LayerSpec(2, 3)),
         (LayerSpec(3, 5, 3), LayerSpec(2, 3, 2)),
+        (LayerSpec(3, 3), LayerSpec(2, 3, dilation=3)),
     ],
-    ids=["1x1", "even 2x1", "odd 2x1", "3x2"],
+    ids=["1x1", "even 2x1", "odd 2x1", "3x2", "dilated"],
 )
 def test_valid_windows_of_an_unrolled_torus_are_the_torus_windows(
     layers, draw_weights, draw_images

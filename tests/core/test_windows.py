@@ -38,6 +38,7 @@ def _matched(level):
 
 LEVELS = {
     "stride 1": [_level((LayerSpec(4, 5), LayerSpec(3, 3)), cooling=0.5)],
+    "dilated": [_level((LayerSpec(4, 3), LayerSpec(3, 3, dilation=2)))],
     "stride 3, dithered": [_level((LayerSpec(4, 5, 3), LayerSpec(3, 3)), dither=3)],
     "bounded": [_level((LayerSpec(4, 5, 2, 2), LayerSpec(3, 3, 1, 1)), boundary="bounded")],
     "pyramid": [

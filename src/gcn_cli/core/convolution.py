@@ -22,28 +22,30 @@ class _Convolution(torch.autograd.Function):
     """`F.conv2d` without padding; the filters' gradient is found in the plain layout."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-        """Responses (N, K, H - k + 1, W - k + 1)."""
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor, dilation: int) -> Tensor:
+        """Responses (N, K, H - s + 1, W - s + 1) of filters that span s px."""
         ctx.save_for_backward(x, w)
-        return F.conv2d(x, w, b)
+        ctx.dilation = dilation
+        return F.conv2d(x, w, b, dilation=dilation)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         """Gradients by the maps, where they are asked for, the filters and the biases."""
         (g,), (x, w) = grads, ctx.saved_tensors
-        rest = [w.shape[0]], [1, 1], [0, 0], [1, 1], False, [0, 0], 1
+        dilation = [ctx.dilation] * 2
+        rest = [w.shape[0]], [1, 1], [0, 0], dilation, False, [0, 0], 1
         by_maps = (
             _backward(g, x, w, *rest, [True, False, False])[0] if ctx.needs_input_grad[0] else None
         )
         plain = (t.contiguous() for t in (g, x, w))
         by_filters = _backward(*plain, *rest, [False, True, False])[1]
-        return by_maps, by_filters, g.sum((0, 2, 3))
+        return by_maps, by_filters, g.sum((0, 2, 3)), None
 
 
-def convolve(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+def convolve(x: Tensor, w: Tensor, b: Tensor, dilation: int = 1) -> Tensor:
     """`F.conv2d` of maps (N, C, H, W), channels last, with filters (K, C, k, k), no padding."""
     places = x.shape[0] * x.shape[2] * x.shape[3]
     exact = x.dtype in (torch.float32, torch.float64)
     if x.device.type == "cpu" and exact and x.shape[1] > _FEW and places >= _LARGE:
-        return _Convolution.apply(x, w, b)  # type: ignore[no-any-return,no-untyped-call]
-    return F.conv2d(x, w, b)
+        return _Convolution.apply(x, w, b, dilation)  # type: ignore[no-any-return,no-untyped-call]
+    return F.conv2d(x, w, b, dilation=dilation)

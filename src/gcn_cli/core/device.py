@@ -38,6 +38,7 @@ def make_basis(
     shortened form are faster through the device library, as `FusedBasis` has them.
     """
     plain = all(spec.stride == 1 for spec in net.layers[1:])
+    plain = plain and all(spec.dilation == 1 for spec in net.layers)
     plain = plain and all(spec.relu for spec in net.layers[:-1])
     if plain and dtype == torch.bfloat16 and has_kernels(device):
         return DeviceBasis(net, shape, boundary, dtype, device)

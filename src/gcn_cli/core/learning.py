@@ -153,14 +153,15 @@ def responses(
     for spec, (w, b) in zip(net.layers, weights, strict=True):
         if boundary == "bounded" and spec.padding:
             x = F.pad(x, (spec.padding,) * 4)
-        taps = -(-spec.size // spec.stride)
-        out = [(n - spec.size) // spec.stride + 1 for n in x.shape[-2:]]
+        taps = -(-spec.span // spec.stride)
+        out = [(n - spec.span) // spec.stride + 1 for n in x.shape[-2:]]
         x = to_blocks(x, spec.stride)[:, :, : out[0] + taps - 1, : out[1] + taps - 1]
         filters = fill_channels(deep_filters(w, spec.stride, taps, 0)).to(dtype)
         x = convolve(
             fill_channels(x).contiguous(memory_format=torch.channels_last),
             filters.contiguous(memory_format=torch.channels_last),
             b.to(dtype),
+            spec.dilation,
         )
         x = F.relu(x) if spec.relu else x
         maps.append(x)
