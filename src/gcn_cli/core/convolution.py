@@ -2,6 +2,7 @@
 
 Maps lie channels last, which is fastest for the images' gradient; of maps that no cache holds, the
 filters' gradient takes up to twice as long in that layout as in the plain one, copies included.
+That of dilated filters, for which libraries have no fast way, is one product of matrices a tap.
 """
 
 from __future__ import annotations
@@ -37,9 +38,30 @@ class _Convolution(torch.autograd.Function):
         by_maps = (
             _backward(g, x, w, *rest, [True, False, False])[0] if ctx.needs_input_grad[0] else None
         )
-        plain = (t.contiguous() for t in (g, x, w))
-        by_filters = _backward(*plain, *rest, [False, True, False])[1]
+        if ctx.dilation > 1:
+            by_filters = _by_taps(g, x, w.shape[-1], ctx.dilation)
+        else:
+            plain = (t.contiguous() for t in (g, x, w))
+            by_filters = _backward(*plain, *rest, [False, True, False])[1]
         return by_maps, by_filters, g.sum((0, 2, 3)), None
+
+
+def _by_taps(g: Tensor, x: Tensor, size: int, dilation: int) -> Tensor:
+    """The filters' gradient (K, C, size, size) from those of the responses (N, K, h, w).
+
+    Rows of g are filled up with zeros to those of the maps ``x`` (N, C, H, W), so that a tap's maps
+    are the same memory from another place on: nothing is copied but g.
+    """
+    (n, k, high, wide), (c, rows, columns) = g.shape, x.shape[1:]
+    filled = g.new_zeros(n, rows, columns, k)
+    filled[:, :high, :wide] = g.permute(0, 2, 3, 1)
+    flat, maps = filled.view(-1, k), x.permute(0, 2, 3, 1).reshape(-1, c)
+    taps = g.new_empty(size, size, k, c)
+    for i in range(size):
+        for j in range(size):
+            start = (i * columns + j) * dilation
+            torch.mm(flat[: len(flat) - start].t(), maps[start:], out=taps[i, j])
+    return taps.permute(2, 3, 0, 1)
 
 
 def convolve(x: Tensor, w: Tensor, b: Tensor, dilation: int = 1) -> Tensor:
