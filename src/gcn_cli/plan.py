@@ -20,8 +20,8 @@ from gcn_cli.errors import ConfigError, ImageError
 
 _HURRY = 0.5
 """Pace below which Adam's rate rises as the updates fall: what they move in all stays the same."""
-_HASTE = 6.0
-"""The most by which the rate rises."""
+_HASTE = 2.0
+"""The most by which the rate rises: presets' own rates are near what learning bears."""
 
 
 @dataclass(frozen=True)
