@@ -108,13 +108,15 @@ def fit_budget(config: Config, plans: Sequence[Plan], observed: Tensor, machine:
 def _least_missed(config: Config, first: int) -> int | None:
     """Which optional level to leave out: the last one of the scale that has the most of them.
 
+    Of scales with as many, the coarser one's: what is missing at the full size shows most.
     Level ``first``, the coarsest of the plan, stays: it makes images of noise.
     """
     optional = [k for k, level in enumerate(config.levels) if level.optional and k > first]
     if not optional:
         return None
     alike = Counter(config.levels[k].reduce for k in optional)
-    return max(optional, key=lambda k: (alike[config.levels[k].reduce], k))
+    reduce = [level.reduce for level in config.levels]
+    return max(optional, key=lambda k: (alike[reduce[k]], reduce[k], k))
 
 
 def _without(levels: tuple[T, ...], index: int) -> tuple[T, ...]:
