@@ -20,7 +20,7 @@ _backward = torch.ops.aten.convolution_backward
 
 
 class _Convolution(torch.autograd.Function):
-    """`F.conv2d` without padding; the filters' gradient is found in the plain layout."""
+    """`F.conv2d` without padding; the filters' gradient is found in the plain layout or by taps."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor, dilation: int) -> Tensor:
