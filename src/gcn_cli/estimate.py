@@ -34,6 +34,7 @@ _BATCH_SHARE = 0.25  # of the free memory that one batch of fresh chains may tak
 _BATCH_BYTES = 2 * 2**30
 _BATCH_MOST = 16
 _CALIBRATION = 4  # timed steps, and updates; the first one warms caches up
+_KINDS = 4  # of a matching path's stages; they take turns
 _LEAST_PACE = 0.1  # below it nothing is learned, whatever the budget
 
 
@@ -124,9 +125,38 @@ def _without(levels: tuple[T, ...], index: int) -> tuple[T, ...]:
 
 
 def _speeds(plans: Sequence[Plan], observed: Tensor, machine: Machine) -> dict[LevelPlan, Speed]:
-    """Every distinct level, timed once."""
-    levels = {level for plan in plans for level in plan.levels}
-    return {level: _speed(level, observed, machine) for level in levels}
+    """Every distinct level; what costs the same is timed once."""
+    levels = {level: None for plan in plans for level in plan.levels}
+    tried = Tried(observed, machine)
+    return {level: _speed(level, tried) for level in levels}
+
+
+class Tried:
+    """Times measured on a machine, kept for all that costs the same."""
+
+    def __init__(self, observed: Tensor, machine: Machine) -> None:
+        self.observed, self.machine = observed, machine
+        self._updates: dict[tuple[object, ...], tuple[float, float]] = {}
+        self._stages: dict[tuple[MatchingParams, int], tuple[float, float]] = {}
+
+    def update(self, level: LevelPlan) -> tuple[float, float]:
+        """Seconds of one Langevin step of the whole net, and of one update of one step."""
+        learning = level.stages[-1].learning
+        maps = (level.net, level.scale, level.boundary, level.chains, level.canvas)
+        work = (level.observed_copies, level.glimpse, learning.chains, type(learning.optimiser))
+        key = (*maps, *work)
+        if key not in self._updates:
+            self._updates[key] = _update_seconds(level, self.observed, self.machine)
+        return self._updates[key]
+
+    def stage(self, params: MatchingParams, channels: int) -> tuple[float, float]:
+        """Seconds of learning one stage of a matching path, and of one step per pixel."""
+        if params.stages > _KINDS:
+            params = replace(params, stages=_KINDS + 1, spectrum=0, start_noise=0.0)
+        key = (params, channels)
+        if key not in self._stages:
+            self._stages[key] = _stage_seconds(params, channels, self.machine)
+        return self._stages[key]
 
 
 @dataclass(frozen=True)
@@ -181,18 +211,18 @@ def _draw_seconds(
     return total
 
 
-def _speed(level: LevelPlan, observed: Tensor, machine: Machine) -> Speed:
-    full = len(level.stages) - 1
-    whole = update_cost(level, full, observed.shape)
-    step, update = _update_seconds(level, observed, machine)
+def _speed(level: LevelPlan, tried: Tried) -> Speed:
+    full, shape = len(level.stages) - 1, tried.observed.shape
+    whole = update_cost(level, full, shape)
+    step, update = tried.update(level)
     per_unit = ((level.stages[-1].learning.steps - 1) * step + update) / whole
     learning = sum(
-        stage.learning.updates * update_cost(level, number, observed.shape) * per_unit
+        stage.learning.updates * update_cost(level, number, shape) * per_unit
         for number, stage in enumerate(level.stages)
     )
     stage, push = 0.0, 0.0
     if level.matching is not None:
-        stage, push = _stage_seconds(level.matching, level.net.channels, machine)
+        stage, push = tried.stage(level.matching, level.net.channels)
     per_pixel = step / (level.chains * math.prod(level.canvas))
     return Speed(learning, per_pixel, stage, push)
 
@@ -200,7 +230,7 @@ def _speed(level: LevelPlan, observed: Tensor, machine: Machine) -> Speed:
 def _stage_seconds(params: MatchingParams, channels: int, machine: Machine) -> tuple[float, float]:
     """Seconds of learning one stage, and of one step per pixel, by trying a round of the kinds."""
     chains = torch.zeros(params.chains, channels, *params.canvas, device=machine.device)
-    stages = {params.turn(stage).kind: stage for stage in range(min(4, params.stages))}
+    stages = {params.turn(stage).kind: stage for stage in range(min(_KINDS, params.stages))}
     paths = [learn_stage(params, stage, chains[:1], chains, 0)[0] for stage in stages.values()]
     push(paths[0], chains, machine.dtype)  # the first call is slower
     learning = fmean(_timed(partial(_mismatch, params, n, chains)) for n in stages.values())

@@ -310,6 +310,40 @@ def test_a_budget_leaves_out_optional_levels_before_it_lowers_the_pace(
     assert fitted(50, trials=2) == ([1, 2, 3, 4, 5], 0.5)
 
 
+def test_levels_that_cost_the_same_are_timed_once(small_config, small_level, picture, monkeypatch):
+    """Starting a cascade of alike fields must not take as long as a field of them."""
+    from gcn_cli import estimate
+    from gcn_cli.core.level import Machine
+    from gcn_cli.experiment import Job, plan_job
+
+    tried: dict[str, list[int]] = {"updates": [], "stages": []}
+    seconds = {8: 1.0, 16: 3.0}  # by the side of the canvas
+
+    def play_update(level, *_):
+        tried["updates"].append(level.canvas[0])
+        return 0.0, seconds[level.canvas[0]]
+
+    def play_stage(params, *_):
+        tried["stages"].append(params.canvas[0])
+        return 0.5, 0.0
+
+    monkeypatch.setattr(estimate, "_update_seconds", play_update)
+    monkeypatch.setattr(estimate, "_stage_seconds", play_stage)
+    machine = Machine(torch.device("cpu"), torch.float32)
+    job = Job("x", picture.repeat(1, 1, 2, 2), picture.mean().view(1, 1, 1))
+
+    def level(reduce, updates, rate, stages):
+        learning = {"updates": updates, "steps": 1, "optimiser": {"name": "adam", "rate": rate}}
+        return small_level(reduce, learning=learning, matching={"stages": stages, "count": 2})
+
+    levels = (level(2, 5, 1e-3, 6), level(2, 7, 2e-3, 9), level(1, 2, 1e-3, 6))
+    plan = plan_job(small_config(*levels), job)
+    cost = estimate.estimate([plan], job.observed, machine)
+    assert sorted(tried["updates"]) == [8, 16]
+    assert sorted(tried["stages"]) == [8, 16]
+    assert cost.seconds == pytest.approx((5 + 7) * 1.0 + 2 * 3.0 + (6 + 9 + 6) * 0.5)
+
+
 def test_a_run_that_is_late_between_two_levels_is_shortened(gcn, box, tmp_path, monkeypatch):
     """The clock is played: every look at it takes a second."""
     from gcn_cli import estimate, experiment
