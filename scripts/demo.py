@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    print("Measuring this machine", flush=True)
     whole = whole_seconds(ROOT / "textures" / f"{TEXTURES[0]}.png")
     left = args.seconds - (time.time() - args.began)
     names, budget = share_out(left, whole, args.jobs)
@@ -105,4 +106,7 @@ def run(*command: object) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except subprocess.CalledProcessError as failed:  # the command has told why
+        sys.exit(failed.returncode)
