@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300, help="for everything")
     parser.add_argument("--began", type=float, default=time.time(), help="seconds of the epoch")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "demo")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=cores())
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     print("Measuring this machine", flush=True)
@@ -54,6 +54,13 @@ def main() -> None:
     script = ROOT / "scripts" / "contact_sheet.py"
     subprocess.run([sys.executable, script, "--runs", listed, "--out", sheet], check=True)
     print(f"Exemplars, training chains and fresh samples side by side: {sheet}")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def whole_seconds(image: Path) -> float:
