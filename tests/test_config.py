@@ -464,3 +464,11 @@ def test_the_coarsest_level_that_a_small_picture_has_starts_from_noise(small_con
     assert begun(least - 2) == [(0.5, 0)]  # places cannot be redrawn there
     config = small_config(first, small_level(1, learning={"steps": 2, "updates": 4}))
     assert told(least - 2) == [(1.0, 2, 4, 0.0)]  # another level is what it always was
+
+
+def test_the_top_layers_share_of_the_rate_is_planned(small_config, small_level):
+    optimiser = {"name": "adam", "rate": 1e-3, "top": 0.25}
+    config = small_config(small_level(learning={"optimiser": optimiser}), small_level())
+    plan = build_plan(config, Subject(1, 64, 64, 40.0))
+    shares = [level.stages[0].learning.optimiser.top for level in plan.levels]
+    assert shares == [0.25, 1.0]

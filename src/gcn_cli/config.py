@@ -90,6 +90,7 @@ class AdamConfig(_Strict):
     beta1: float = Field(default=0.5, ge=0, lt=1)
     beta2: float = Field(default=0.99, ge=0, lt=1)
     decay: float = Field(default=0.0, ge=0)
+    top: float = Field(default=1.0, gt=0, le=1)
 
 
 class SgdConfig(_Strict):

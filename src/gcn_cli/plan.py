@@ -271,7 +271,7 @@ def _learning(config: Config, level: LevelConfig, sigma: float, fall: float) -> 
     optimiser: AdamParams | SgdParams
     if isinstance(chosen, AdamConfig):
         rate = chosen.rate * fall * haste(config.pace)
-        optimiser = AdamParams(rate, chosen.beta1, chosen.beta2, chosen.decay)
+        optimiser = AdamParams(rate, chosen.beta1, chosen.beta2, chosen.decay, chosen.top)
     else:
         optimiser = SgdParams(chosen.rate * fall, chosen.decay, chosen.bias_factor, chosen.cap)
     return LearningParams(

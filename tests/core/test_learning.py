@@ -176,6 +176,18 @@ def test_adam_against_the_library(draw_weights):
         torch.testing.assert_close(p, leaf.detach(), rtol=1e-12, atol=1e-12)
 
 
+def test_adams_top_layer_may_move_less(draw_weights):
+    net = ConvNet((LayerSpec(3, 3), LayerSpec(2, 3)), 1)
+    weights, grad = draw_weights(net), parameters(draw_weights(net, seed=50))
+    alike, slow = (
+        parameters(adam_step(weights, grad, Moments(), AdamParams(0.01, top=top), 0.01, 1.0)[0])
+        for top in (1.0, 0.25)
+    )
+    for index, (p, whole, part) in enumerate(zip(parameters(weights), alike, slow, strict=True)):
+        assert not torch.equal(whole, p)
+        torch.testing.assert_close(part - p, (0.25 if index >= 2 else 1.0) * (whole - p))
+
+
 def test_adam_does_not_know_the_unit_of_grey_levels(draw_weights):
     """In units of 1/s the first filters are s times larger and their gradient s times smaller."""
     net, s = ConvNet((LayerSpec(3, 3), LayerSpec(2, 3)), 1), 25.0

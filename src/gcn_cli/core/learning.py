@@ -46,6 +46,10 @@ class AdamParams:
     beta2: float = 0.99
     decay: float = 0.0
     """Decoupled weight decay of the filters (Loshchilov & Hutter 2019): a Gaussian prior on w."""
+    top: float = 1.0
+    """Share of the rate that the top layer moves at. Where it starts with little gain its weights
+    are smaller than other layers', and Adam moves all of them alike: at the full rate a run of
+    updates in which f(syn) leads can turn every unit off."""
 
 
 @dataclass(frozen=True)
@@ -295,7 +299,8 @@ def adam_step(
         unit = sigma if index == 0 else 1.0
         spread = (v / (1 - params.beta2**count)).sqrt_().add_(1e-8 * unit)
         kept = p if index % 2 else p * (1 - rate * params.decay)
-        moved.append(kept.addcdiv(m, spread, value=rate / (unit * (1 - params.beta1**count))))
+        step = rate * params.top if index >= len(values) - 2 else rate
+        moved.append(kept.addcdiv(m, spread, value=step / (unit * (1 - params.beta1**count))))
     return as_weights(moved), Moments(first, second, count)
 
 
