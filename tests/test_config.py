@@ -472,3 +472,26 @@ def test_the_top_layers_share_of_the_rate_is_planned(small_config, small_level):
     plan = build_plan(config, Subject(1, 64, 64, 40.0))
     shares = [level.stages[0].learning.optimiser.top for level in plan.levels]
     assert shares == [0.25, 1.0]
+
+
+def test_a_small_pictures_first_field_moves_its_top_layer_as_the_configs_first_one(
+    small_config, small_level
+):
+    """A lower share keeps units of fields that mend alive; one that starts from noise must grow."""
+
+    def learning(rate, **changes):
+        return {"reach": 0.5, "optimiser": {"name": "adam", "rate": rate, **changes}}
+
+    coarse, fine = (
+        small_level(2, learning=learning(1e-3)),
+        small_level(1, learning=learning(5e-4, top=0.3)),
+    )
+    least = minimum_side(small_config(coarse, fine)) * 4
+
+    def planned(side):
+        plan = build_plan(small_config(coarse, fine), Subject(3, side, side, 40.0))
+        found = [level.stages[0].learning.optimiser for level in plan.levels]
+        return [(adam.rate, adam.top) for adam in found]
+
+    assert planned(least) == [(1e-3, 1.0), (5e-4, 0.3)]
+    assert planned(least - 2) == [(5e-4, 1.0)]

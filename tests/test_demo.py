@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from gcn_cli.config import choose
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -47,3 +49,7 @@ def test_more_time_is_spent_on_learning_up_to_the_presets_own(demo):
     budgets = [demo.share_out(left, 330, 2)[1] for left in (240, 600, 6000)]
     assert budgets == sorted(budgets)
     assert budgets[-1] == demo.MOST
+
+
+def test_its_most_is_the_presets_own_budget(demo):
+    assert choose("texture").budget == demo.MOST

@@ -108,9 +108,12 @@ def _starting_from_noise(coarsest: LevelConfig, level: LevelConfig) -> LevelConf
     learning, first = level.learning, coarsest.learning
     if not learning.reach:
         return level
-    changes: dict[str, float] = {"reach": first.reach}
+    changes: dict[str, object] = {"reach": first.reach}
     changes |= {"steps": max(learning.steps, first.steps)}
     changes |= {"updates": max(learning.updates, first.updates)}
+    if isinstance(learning.optimiser, AdamConfig) and isinstance(first.optimiser, AdamConfig):
+        share = {"top": first.optimiser.top}
+        changes |= {"optimiser": learning.optimiser.model_copy(update=share)}
     start = {"start_spot": coarsest.sampling.start_spot}
     if all(layer.stride == 1 for layer in level.layers):
         start["redraws"] = coarsest.sampling.redraws
