@@ -117,3 +117,5 @@ if __name__ == "__main__":
         main()
     except subprocess.CalledProcessError as failed:  # the command has told why
         sys.exit(failed.returncode)
+    except KeyboardInterrupt:  # the trainings got it, too, and have saved
+        sys.exit(130)
