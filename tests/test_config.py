@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from gcn_cli.config import dump, load_preset, preset_names, resolve, validate
+from gcn_cli.core.gabor import GaborStart
 from gcn_cli.core.learning import AdamParams, SgdParams
 from gcn_cli.errors import ConfigError, ImageError
 from gcn_cli.plan import Subject, build_plan, mean_colour, minimum_side
@@ -190,7 +191,7 @@ def test_a_reference_is_a_level_of_its_own(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(dump(resolve("texture")), encoding="utf-8")
     assert "*id" in file.read_text(encoding="utf-8")
-    overrides = ["levels.*.layers=[{filters: 4, size: 3}]", "levels.4.layers.0.filters=5"]
+    overrides = ["levels.*.layers=[{filters: 4, size: 5}]", "levels.4.layers.0.filters=5"]
     config = resolve(file=file, overrides=[*overrides, "levels.4.learning.updates=7"])
     assert [k for k, lv in enumerate(config.levels) if lv.learning.updates == 7] == [4]
     assert [k for k, lv in enumerate(config.levels) if lv.layers[0].filters == 5] == [4]
@@ -495,3 +496,26 @@ def test_a_small_pictures_first_field_moves_its_top_layer_as_the_configs_first_o
 
     assert planned(least) == [(1e-3, 1.0), (5e-4, 0.3)]
     assert planned(least - 2) == [(5e-4, 1.0)]
+
+
+def test_a_first_layer_starts_as_gabor_filters_where_the_config_says_so():
+    start = "levels.-1.init.gabor={threshold: 2, wavelengths: [4]}"
+    levels = build_plan(resolve("texture", overrides=[start]), Subject(1, 256, 256, 45.0)).levels
+    assert levels[-1].gabor == GaborStart(2.0, (4.0,))
+    assert levels[0].gabor is None
+
+
+@pytest.mark.parametrize(
+    ("layers", "start", "words"),
+    [
+        ("[{filters: 4, size: 4}]", "{}", "5 px or more"),
+        ("[{filters: 4, size: full, relu: false}]", "{}", "5 px or more"),
+        ("[{filters: 4, size: 7}]", "{wavelengths: []}", "wavelengths"),
+        ("[{filters: 4, size: 7}]", "{wavelengths: [1]}", "wavelengths"),
+        ("[{filters: 4, size: 7}]", "{threshold: -1}", "threshold"),
+    ],
+)
+def test_gabor_starts_that_do_not_fit_are_refused(layers, start, words):
+    changes = [f"levels.-1.layers={layers}", f"levels.-1.init.gabor={start}"]
+    with pytest.raises(ConfigError, match=words):
+        resolve("texture", overrides=changes)

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -30,6 +30,7 @@ from gcn_cli.errors import ConfigError
 DEFAULT_PRESET = "texture"
 MAX_CANDIDATES, MAX_REDRAWS = 1024, 64
 MAX_SPOT = 2.0
+MIN_GABOR = 5
 
 
 class _Strict(BaseModel):
@@ -103,11 +104,19 @@ class SgdConfig(_Strict):
     cap: float = Field(default=20.0, gt=0)
 
 
+class GaborConfig(_Strict):
+    """A first layer that starts as Gabor filters; see `core.gabor`."""
+
+    threshold: float = Field(default=0.0, ge=0, le=100)
+    wavelengths: tuple[Annotated[float, Field(ge=2)], ...] = Field(default=(3.0, 5.0), min_length=1)
+
+
 class InitConfig(_Strict):
     """Starting weights: N(0, std^2) where ``std`` is given, else He scaling."""
 
     std: float | None = Field(default=None, gt=0)
     top_gain: float = Field(default=1.0, gt=0)
+    gabor: GaborConfig | None = None
 
 
 class LearningConfig(_Strict):
@@ -219,6 +228,15 @@ class LevelConfig(_Strict):
     def _full_map_on_top(self) -> LevelConfig:
         if any(layer.size == "full" for layer in self.layers[:-1]):
             raise ValueError("only the top layer can be 'full'")
+        return self
+
+    @model_validator(mode="after")
+    def _strokes_fit(self) -> LevelConfig:
+        size = self.layers[0].size
+        if self.init.gabor and (size == "full" or size < MIN_GABOR):
+            raise ValueError(
+                f"init.gabor needs filters of {MIN_GABOR} px or more in the first layer"
+            )
         return self
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from gcn_cli.core.course import fresh_chains
 from gcn_cli.core.device import AnyBasis, make_basis
 from gcn_cli.core.drafts import Drafts
+from gcn_cli.core.gabor import GaborStart
 from gcn_cli.core.guard import GuardParams
 from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.core.learning import (
@@ -73,6 +74,7 @@ class LevelPlan:
     observed_copies: int = 1
     init_std: float | None = None
     top_gain: float = 1.0
+    gabor: GaborStart | None = None
     path_every: int = 0
     pool: int = 8
     glimpse: float = 2
@@ -209,6 +211,7 @@ class Level:
             sigma=self.plan.langevin.sigma,
             std=self.plan.init_std,
             top_gain=self.plan.top_gain,
+            gabor=self.plan.gabor,
         )
         return map_weights(lambda t: t.to(self.machine.device), weights)
 
