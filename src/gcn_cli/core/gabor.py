@@ -1,10 +1,10 @@
 """First layers that start as Gabor filters with thresholds: sparse strokes instead of dense noise.
 
-Filters of white noise whose biases are zero answer at half of all places, and a field that grows
-from them in a hundred updates draws curls and dots where its exemplar has straight blades.
-Oriented filters that answer only to contrast well above the Langevin noise start as what learning
-on photographs of plants and fibres ends with (Olshausen & Field 1996; sparse FRAME, Xie et al.
-2014). They are weights like any others: learning moves them and their biases.
+Where filters start as white noise and biases as zero, half of all units are active in noise, and
+what a few Langevin steps make of it is curls and dots. Oriented filters whose biases lie well below
+their answers to noise are silent there and add to strokes that stand out. Gabor filters as the
+units of sparse models of pictures: Olshausen & Field 1996; of random fields: Xie, Hu, Zhu & Wu
+2015 (sparse FRAME). They are weights like any others: learning moves them and their biases.
 """
 
 from __future__ import annotations
