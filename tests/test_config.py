@@ -191,7 +191,7 @@ def test_a_reference_is_a_level_of_its_own(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(dump(resolve("texture")), encoding="utf-8")
     assert "*id" in file.read_text(encoding="utf-8")
-    overrides = ["levels.*.layers=[{filters: 4, size: 5}]", "levels.4.layers.0.filters=5"]
+    overrides = ["levels.*.layers=[{filters: 4, size: 3}]", "levels.4.layers.0.filters=5"]
     config = resolve(file=file, overrides=[*overrides, "levels.4.learning.updates=7"])
     assert [k for k, lv in enumerate(config.levels) if lv.learning.updates == 7] == [4]
     assert [k for k, lv in enumerate(config.levels) if lv.layers[0].filters == 5] == [4]
@@ -508,8 +508,8 @@ def test_a_first_layer_starts_as_gabor_filters_where_the_config_says_so():
 @pytest.mark.parametrize(
     ("layers", "start", "words"),
     [
-        ("[{filters: 4, size: 4}]", "{}", "5 px or more"),
-        ("[{filters: 4, size: full, relu: false}]", "{}", "5 px or more"),
+        ("[{filters: 4, size: 2}]", "{}", "3 px or more"),
+        ("[{filters: 4, size: full, relu: false}]", "{}", "3 px or more"),
         ("[{filters: 4, size: 7}]", "{wavelengths: []}", "wavelengths"),
         ("[{filters: 4, size: 7}]", "{wavelengths: [1]}", "wavelengths"),
         ("[{filters: 4, size: 7}]", "{threshold: -1}", "threshold"),

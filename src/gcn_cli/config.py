@@ -30,7 +30,7 @@ from gcn_cli.errors import ConfigError
 DEFAULT_PRESET = "texture"
 MAX_CANDIDATES, MAX_REDRAWS = 1024, 64
 MAX_SPOT = 2.0
-MIN_GABOR = 5
+MIN_GABOR = 3
 
 
 class _Strict(BaseModel):

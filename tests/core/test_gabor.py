@@ -43,6 +43,11 @@ def test_each_filter_answers_most_to_stripes_of_its_orientation():
         assert int(answers[::2].argmax()) == turn
 
 
+def test_the_smallest_strokes_have_unit_size_too():
+    bank = _bank(side=3, wavelengths=(2.0, 3.0, 100.0))
+    torch.testing.assert_close(bank.square().mean((1, 2, 3)), torch.ones(16))
+
+
 def test_wavelengths_take_turns():
     bank = _bank(wavelengths=(3.0, 6.0))[::2, 0]
     spectrum = torch.fft.fft2(bank, s=(64, 64)).abs()
