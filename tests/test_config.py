@@ -519,3 +519,8 @@ def test_gabor_starts_that_do_not_fit_are_refused(layers, start, words):
     changes = [f"levels.-1.layers={layers}", f"levels.-1.init.gabor={start}"]
     with pytest.raises(ConfigError, match=words):
         resolve("texture", overrides=changes)
+
+
+def test_a_misspelt_key_of_a_gabor_start_is_told_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'threshold'"):
+        resolve("texture", overrides=["levels.-1.init.gabor.treshold=3"])

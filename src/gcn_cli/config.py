@@ -536,6 +536,7 @@ def _known(where: list[str]) -> list[str]:
         "layers": LayerConfig,
         "langevin": LangevinConfig,
         "init": InitConfig,
+        "gabor": GaborConfig,
         "learning": LearningConfig,
         "optimiser": AdamConfig,
         "sampling": SamplingConfig,
