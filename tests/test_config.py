@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from gcn_cli.config import dump, load_preset, preset_names, resolve, validate
-from gcn_cli.core.gabor import GaborStart
+from gcn_cli.core.dictionary import DictionaryStart
 from gcn_cli.core.learning import AdamParams, SgdParams
 from gcn_cli.errors import ConfigError, ImageError
 from gcn_cli.plan import Subject, build_plan, mean_colour, minimum_side
@@ -498,29 +498,27 @@ def test_a_small_pictures_first_field_moves_its_top_layer_as_the_configs_first_o
     assert planned(least - 2) == [(5e-4, 1.0)]
 
 
-def test_a_first_layer_starts_as_gabor_filters_where_the_config_says_so():
-    start = "levels.-1.init.gabor={threshold: 2, wavelengths: [4]}"
-    levels = build_plan(resolve("texture", overrides=[start]), Subject(1, 256, 256, 45.0)).levels
-    assert levels[-1].gabor == GaborStart(2.0, (4.0,))
-    assert levels[0].gabor is None
+def test_a_first_layer_starts_as_a_dictionary_where_the_config_says_so():
+    changes = ["levels.-1.init.dictionary={threshold: 2}", "levels.0.init.dictionary=null"]
+    levels = build_plan(resolve("texture", overrides=changes), Subject(1, 256, 256, 45.0)).levels
+    assert levels[-1].dictionary == DictionaryStart(2.0)
+    assert levels[0].dictionary is None
 
 
 @pytest.mark.parametrize(
     ("layers", "start", "words"),
     [
-        ("[{filters: 4, size: 2}]", "{}", "3 px or more"),
-        ("[{filters: 4, size: full, relu: false}]", "{}", "3 px or more"),
-        ("[{filters: 4, size: 7}]", "{wavelengths: []}", "wavelengths"),
-        ("[{filters: 4, size: 7}]", "{wavelengths: [1]}", "wavelengths"),
+        ("[{filters: 4, size: 1}]", "{}", "2 px or more"),
+        ("[{filters: 4, size: full, relu: false}]", "{}", "2 px or more"),
         ("[{filters: 4, size: 7}]", "{threshold: -1}", "threshold"),
     ],
 )
-def test_gabor_starts_that_do_not_fit_are_refused(layers, start, words):
-    changes = [f"levels.-1.layers={layers}", f"levels.-1.init.gabor={start}"]
+def test_dictionary_starts_that_do_not_fit_are_refused(layers, start, words):
+    changes = [f"levels.-1.layers={layers}", f"levels.-1.init.dictionary={start}"]
     with pytest.raises(ConfigError, match=words):
         resolve("texture", overrides=changes)
 
 
-def test_a_misspelt_key_of_a_gabor_start_is_told_the_nearest():
+def test_a_misspelt_key_of_a_dictionary_start_is_told_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'threshold'"):
-        resolve("texture", overrides=["levels.-1.init.gabor.treshold=3"])
+        resolve("texture", overrides=["levels.-1.init.dictionary={treshold: 3}"])

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import (
@@ -30,7 +30,7 @@ from gcn_cli.errors import ConfigError
 DEFAULT_PRESET = "texture"
 MAX_CANDIDATES, MAX_REDRAWS = 1024, 64
 MAX_SPOT = 2.0
-MIN_GABOR = 3
+MIN_DICTIONARY = 2
 
 
 class _Strict(BaseModel):
@@ -104,11 +104,10 @@ class SgdConfig(_Strict):
     cap: float = Field(default=20.0, gt=0)
 
 
-class GaborConfig(_Strict):
-    """A first layer that starts as Gabor filters; see `core.gabor`."""
+class DictionaryConfig(_Strict):
+    """A first layer that starts as centroids of the exemplar's patches; see `core.dictionary`."""
 
-    threshold: float = Field(default=0.0, ge=0, le=100)
-    wavelengths: tuple[Annotated[float, Field(ge=2)], ...] = Field(default=(3.0, 5.0), min_length=1)
+    threshold: float = Field(default=1.0, ge=0, le=100)
 
 
 class InitConfig(_Strict):
@@ -116,7 +115,7 @@ class InitConfig(_Strict):
 
     std: float | None = Field(default=None, gt=0)
     top_gain: float = Field(default=1.0, gt=0)
-    gabor: GaborConfig | None = None
+    dictionary: DictionaryConfig | None = None
 
 
 class LearningConfig(_Strict):
@@ -231,11 +230,11 @@ class LevelConfig(_Strict):
         return self
 
     @model_validator(mode="after")
-    def _strokes_fit(self) -> LevelConfig:
+    def _dictionary_fits(self) -> LevelConfig:
         size = self.layers[0].size
-        if self.init.gabor and (size == "full" or size < MIN_GABOR):
+        if self.init.dictionary and (size == "full" or size < MIN_DICTIONARY):
             raise ValueError(
-                f"init.gabor needs filters of {MIN_GABOR} px or more in the first layer"
+                f"init.dictionary needs filters of {MIN_DICTIONARY} px or more in the first layer"
             )
         return self
 
@@ -536,7 +535,7 @@ def _known(where: list[str]) -> list[str]:
         "layers": LayerConfig,
         "langevin": LangevinConfig,
         "init": InitConfig,
-        "gabor": GaborConfig,
+        "dictionary": DictionaryConfig,
         "learning": LearningConfig,
         "optimiser": AdamConfig,
         "sampling": SamplingConfig,

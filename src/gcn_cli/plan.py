@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli.config import AdamConfig, Config, InitConfig, LayerConfig, LevelConfig
-from gcn_cli.core.gabor import GaborStart
+from gcn_cli.core.dictionary import DictionaryStart
 from gcn_cli.core.guard import GuardParams
 from gcn_cli.core.langevin import LangevinParams
 from gcn_cli.core.learning import AdamParams, LearningParams, SgdParams
@@ -167,8 +167,8 @@ def _canvas(
     return fitted[0], fitted[1]
 
 
-def _gabor(init: InitConfig) -> GaborStart | None:
-    return GaborStart(init.gabor.threshold, init.gabor.wavelengths) if init.gabor else None
+def _dictionary(init: InitConfig) -> DictionaryStart | None:
+    return DictionaryStart(init.dictionary.threshold) if init.dictionary else None
 
 
 def _level(
@@ -209,7 +209,7 @@ def _level(
         observed_copies=learning.observed_copies,
         init_std=level.init.std,
         top_gain=level.init.top_gain,
-        gabor=_gabor(level.init),
+        dictionary=_dictionary(level.init),
         path_every=learning.path_every,
         pool=learning.pool,
         glimpse=learning.glimpse,

@@ -261,6 +261,20 @@ def test_a_level_may_have_a_canvas_of_its_own(small_config, small_level):
     assert [lv.canvas for lv in plan.levels] == [(16, 16), (16, 16)]
 
 
+def test_a_first_layer_may_start_as_a_dictionary_of_the_exemplar(run, small_level, machine):
+    start = {"dictionary": {"threshold": 2.0}}
+    plain, composed = run(small_level()), run(small_level(init=start))
+    weights, ours = (
+        Level(job.plan, 0, job.observed, job.mean, (), machine).start_weights(2)
+        for job in (plain, composed)
+    )
+    again = Level(composed.plan, 0, composed.observed, composed.mean, (), machine).start_weights(2)
+    assert torch.equal(ours[0].w, again[0].w)
+    assert torch.equal(ours[1].w, weights[1].w)
+    assert not torch.allclose(ours[0].w, weights[0].w)
+    assert (ours[0].b < 0).all()
+
+
 def test_every_part_of_a_large_exemplar_counts_alike(run, small_level, machine):
     """Glimpses of 32 px from 60 x 96 px: two rows of windows that overlap, three columns."""
     image = torch.arange(60.0 * 96).view(1, 1, 60, 96)

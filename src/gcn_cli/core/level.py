@@ -15,8 +15,8 @@ from torch import Tensor
 
 from gcn_cli.core.course import fresh_chains
 from gcn_cli.core.device import AnyBasis, make_basis
+from gcn_cli.core.dictionary import DictionaryStart, dictionary_layer
 from gcn_cli.core.drafts import Drafts
-from gcn_cli.core.gabor import GaborStart
 from gcn_cli.core.guard import GuardParams
 from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.core.learning import (
@@ -39,7 +39,14 @@ from gcn_cli.core.matching import (
     push,
 )
 from gcn_cli.core.model import LevelModel, Model, SamplerParams, every_draw, informed
-from gcn_cli.core.network import Boundary, ConvNet, Weights, initial_weights, map_weights
+from gcn_cli.core.network import (
+    Boundary,
+    ConvNet,
+    LayerWeights,
+    Weights,
+    initial_weights,
+    map_weights,
+)
 from gcn_cli.core.noise import NoiseSource, derive_seed, generator
 from gcn_cli.core.pyramid import enlarge_torus, local_contrast, shrink
 from gcn_cli.core.replay import Replayed
@@ -74,7 +81,7 @@ class LevelPlan:
     observed_copies: int = 1
     init_std: float | None = None
     top_gain: float = 1.0
-    gabor: GaborStart | None = None
+    dictionary: DictionaryStart | None = None
     path_every: int = 0
     pool: int = 8
     glimpse: float = 2
@@ -211,8 +218,16 @@ class Level:
             sigma=self.plan.langevin.sigma,
             std=self.plan.init_std,
             top_gain=self.plan.top_gain,
-            gabor=self.plan.gabor,
         )
+        if self.plan.dictionary:
+            first = dictionary_layer(
+                self.observed,
+                weights[0].w.shape,
+                sigma=self.plan.langevin.sigma,
+                threshold=self.plan.dictionary.threshold,
+                rng=generator(self.seed, "dictionary", depth),
+            )
+            weights = (LayerWeights(*first), *weights[1:])
         return map_weights(lambda t: t.to(self.machine.device), weights)
 
     def centres(self, step: int, rolled: bool, gain: Tensor) -> Tensor | None:

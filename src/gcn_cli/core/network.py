@@ -21,8 +21,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gcn_cli.core.gabor import GaborStart, gabor_filters
-
 Boundary = Literal["bounded", "torus", "valid"]
 """How a canvas ends. ``bounded``: each layer pads with zeros by its own `LayerSpec.padding`;
 ``torus``: opposite sides meet; ``valid``: no padding, windows lie wholly inside."""
@@ -201,16 +199,13 @@ def initial_weights(
     sigma: float = 1.0,
     std: float | None = None,
     top_gain: float = 1.0,
-    gabor: GaborStart | None = None,
 ) -> Weights:
     """Random starting filters and zero biases, float32.
 
     With ``std`` every weight is N(0, std^2), as in the authors' code. Without it, He et al. (2015)
     scaling keeps the responses' size from layer to layer; the first layer is divided by ``sigma``
     so that it answers alike to white noise of any unit, and the top layer is multiplied by
-    ``top_gain`` so that the field starts near its reference. With ``gabor`` the first layer's
-    filters are Gabor filters of the same size, each in a random direction of colour, and its biases
-    thresholds (`gabor`).
+    ``top_gain`` so that the field starts near its reference.
     """
     weights = []
     for index, (spec, c) in enumerate(zip(net.layers, net.in_channels(), strict=True)):
@@ -221,9 +216,6 @@ def initial_weights(
             scale /= sigma if index == 0 else 1.0
         w = torch.randn(spec.filters, c, spec.size, spec.size, generator=generator) * scale
         b = torch.zeros(spec.filters)
-        if gabor is not None and index == 0:
-            w = gabor_filters(spec.filters, c, spec.size, gabor.wavelengths, generator) * scale
-            b = b - gabor.threshold * scale * spec.size * math.sqrt(c) * sigma
         weights.append(LayerWeights(w, b))
     return tuple(weights)
 
