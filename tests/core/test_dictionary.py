@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gcn_cli.core.dictionary import dictionary_layer, draw_patches, patch_centroids
+from gcn_cli.core.dictionary import dictionary_layer, draw_patches, patch_filters
 
 SIGMA = 0.2
 
@@ -96,14 +96,32 @@ def test_large_images_are_sampled_and_small_ones_seen_whole():
     small = torch.arange(144.0).view(1, 1, 12, 12)
     assert draw_patches(small, 3, _rng()).shape == (100, 9)
     assert len(draw_patches(small, 3, _rng()).unique(dim=0)) == 100
-    assert draw_patches(torch.zeros(2, 3, 300, 300), 3, _rng()).shape == (10_000, 27)
+    assert draw_patches(torch.zeros(2, 3, 300, 300), 3, _rng()).shape == (50_000, 27)
 
 
-def test_centroids_are_the_clusters_where_the_noise_is_not_whitened():
+def test_filters_answer_to_one_cluster_each_where_the_noise_is_not_whitened():
     means = 10 * torch.eye(6)[:3]
     patches = means.repeat(200, 1) + 0.1 * torch.randn(600, 6, generator=_rng(4))
     centred = F.normalize(means - means.mean(0), dim=1)
-    plain, whitened = (patch_centroids(patches, 12, sd, _rng()) @ centred.mT for sd in (1.0, 1e-3))
-    assert plain.amax(0).min() > 0.99  # every cluster has a centroid
-    assert plain.amax(1).min() > 0.95  # and every centroid a cluster
-    assert whitened.amax(1).min() < 0.9  # noise brought to the size of the clusters splits them
+    kept, split = (
+        F.normalize(patch_filters(patches, 12, sd, _rng()), dim=1) @ centred.mT
+        for sd in (4.0, 1e-3)
+    )
+    assert kept.amax(0).min() > 0.98  # every cluster has a filter
+    assert kept.amax(1).min() > 0.95  # and every filter a cluster
+    assert split.amax(1).min() < 0.3  # noise brought to the size of the clusters splits them
+
+
+def test_filters_are_blind_to_what_varies_in_every_cluster():
+    """Two clusters along one axis, strong variation that tells nothing along another."""
+    side = torch.tensor([1.0, -1.0]).repeat(300)[:, None]
+    shared = 10 * torch.randn(600, 1, generator=_rng(6))
+    patches = torch.cat([side, shared + side], 1)
+
+    def blind(noise_sd):
+        filters = F.normalize(patch_filters(patches, 8, noise_sd, _rng()), dim=1)
+        clusters, variation = (filters @ torch.tensor([[1.0, 1.0], [0.0, 1.0]]).mT).abs().mT
+        return (variation < 0.3 * clusters).float().mean()
+
+    assert blind(0.1) > 0.5
+    assert blind(100.0) < 0.2  # not whitened

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from gcn_cli.core.patches import count_patches, take_patches
 
-_PATCHES = 10_000  # looked at, at most
-_ROUNDS = 10
+_PATCHES = 50_000  # looked at, at most
+_ROUNDS = 40
 _JITTER = 1e-3  # of the first centroids, in standard deviations: no two stay alike, none is zero
 
 
@@ -35,7 +35,7 @@ class DictionaryStart:
 
 
 def draw_patches(images: Tensor, side: int, rng: torch.Generator) -> Tensor:
-    """Patches (P, C * side^2) of images (N, C, H, W): all of them, or 10 000 drawn by lot.
+    """Patches (P, C * side^2) of images (N, C, H, W): all of them, or 50 000 drawn by lot.
 
     Images smaller than ``side`` are taken for tori.
     """
@@ -47,29 +47,33 @@ def draw_patches(images: Tensor, side: int, rng: torch.Generator) -> Tensor:
     return take_patches(images, side, pick, wrap).flatten(1)
 
 
-def patch_centroids(patches: Tensor, count: int, noise_sd: float, rng: torch.Generator) -> Tensor:
-    """Directions (count, D) of clusters of whitened patches, by spherical k-means.
+def patch_filters(patches: Tensor, count: int, noise_sd: float, rng: torch.Generator) -> Tensor:
+    """Filters (count, D) that answer to one cluster of patches each.
 
-    Patches count by their whitened norm, so that flat places do not make centroids of their noise.
+    Clusters are found by spherical k-means of whitened patches C^(-1/2) p, which count by their
+    whitened norm: flat places do not make clusters of their noise. A filter is C^(-1/4) times the
+    centroid, halfway between that, whose strokes are wide, and C^(-1/2) times it, which tells the
+    cluster from all other patches (Fisher 1936), but makes grain of smooth places.
 
     Args:
         patches: (P, D), in any unit.
         count: of clusters; more than patches make copies.
-        noise_sd: standard deviation of the noise that is added to the covariance, same unit:
+        noise_sd: standard deviation of the noise whose covariance is added to C, same unit:
             what is weaker is not whitened.
         rng: on the CPU.
     """
     seen = patches.double() - patches.double().mean(0)
     values, vectors = torch.linalg.eigh(seen.mT @ seen / len(seen))
-    whiten = vectors * (values.clamp_min(0) + noise_sd**2).rsqrt() @ vectors.mT
-    white = (seen @ whiten).float()
+    variances = values.clamp_min(0) + noise_sd**2
+    white = (seen @ (vectors * variances.pow(-0.5) @ vectors.mT)).float()
     first = white[torch.randint(len(white), (count,), generator=rng)]
     centroids = _unit(first + _JITTER * torch.randn(first.shape, generator=rng))
     for _ in range(_ROUNDS):
         near = (white @ centroids.mT).argmax(1)  # a patch's length does not change which is nearest
         sums = torch.zeros_like(centroids).index_add_(0, near, white)
         centroids = torch.where(sums.norm(dim=1, keepdim=True) > 0, _unit(sums), centroids)
-    return centroids
+    filters: Tensor = centroids @ (vectors * variances.pow(-0.25) @ vectors.mT).float()
+    return filters
 
 
 def _unit(rows: Tensor) -> Tensor:
@@ -99,7 +103,7 @@ def dictionary_layer(
     """
     count, _, side, _ = shape
     patches = draw_patches(images.detach().cpu().float(), side, rng)
-    bank = patch_centroids(patches, count, sigma, rng)
+    bank = patch_filters(patches, count, sigma, rng)
     bank = _unit(bank - bank.mean(1, keepdim=True)) * (2**0.5 / sigma)
     spread = (patches @ bank.mT).var(0, correction=0) + 2.0
     return bank.reshape(shape), -threshold * spread.sqrt()
