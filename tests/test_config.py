@@ -522,3 +522,12 @@ def test_dictionary_starts_that_do_not_fit_are_refused(layers, start, words):
 def test_a_misspelt_key_of_a_dictionary_start_is_told_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'threshold'"):
         resolve("texture", overrides=["levels.-1.init.dictionary={treshold: 3}"])
+
+
+def test_an_override_may_lie_below_a_null_of_a_resolved_config(tmp_path):
+    resolved = resolve("texture-quick").model_dump(mode="json")
+    assert resolved["levels"][0]["init"]["dictionary"] is None
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(resolved))
+    config = resolve(file=file, overrides=["levels.0.init.dictionary.threshold=3"])
+    assert config.levels[0].init.dictionary.threshold == 3

@@ -507,7 +507,9 @@ def _put(node: Any, path: list[str], value: Any, whole: str) -> None:
             node[int(head)] = _unshared(value)
     elif isinstance(node, dict):
         if rest:
-            _put(node.setdefault(head, {}), rest, value, whole)
+            if node.get(head) is None:  # a resolved config holds null where nothing was given
+                node[head] = {}
+            _put(node[head], rest, value, whole)
         else:
             node[head] = _unshared(value)
     else:
