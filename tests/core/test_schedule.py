@@ -275,6 +275,17 @@ def test_a_first_layer_may_start_as_a_dictionary_of_the_exemplar(run, small_leve
     assert (ours[0].b < 0).all()
 
 
+def test_layers_learned_below_are_kept_when_a_dictionary_starts_a_field(run, small_level, machine):
+    job = run(small_level(init={"dictionary": {"threshold": 2.0}}))
+    level = Level(job.plan, 0, job.observed, job.mean, (), machine)
+    fresh = level.start_weights(2)
+    learned = map_weights(lambda t: t + 1, fresh[:1])
+    grown = level.start_weights(2, learned)
+    assert torch.equal(grown[0].w, learned[0].w)
+    assert torch.equal(grown[0].b, learned[0].b)
+    assert torch.equal(grown[1].w, fresh[1].w)
+
+
 def test_every_part_of_a_large_exemplar_counts_alike(run, small_level, machine):
     """Glimpses of 32 px from 60 x 96 px: two rows of windows that overlap, three columns."""
     image = torch.arange(60.0 * 96).view(1, 1, 60, 96)

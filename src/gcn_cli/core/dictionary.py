@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcn_cli.core.patches import count_patches, take_patches
+from gcn_cli.core.patches import count_patches, random_patches, take_patches
 
 _PATCHES = 50_000  # looked at, at most
 _ROUNDS = 40
@@ -41,10 +41,9 @@ def draw_patches(images: Tensor, side: int, rng: torch.Generator) -> Tensor:
     """
     wrap = min(images.shape[-2:]) < side
     count = count_patches(images, side, wrap)
-    pick = torch.arange(count)
     if count > _PATCHES:
-        pick = torch.randint(count, (_PATCHES,), generator=rng)
-    return take_patches(images, side, pick, wrap).flatten(1)
+        return random_patches(images, side, _PATCHES, rng, wrap)
+    return take_patches(images, side, torch.arange(count), wrap).flatten(1)
 
 
 def patch_filters(patches: Tensor, count: int, noise_sd: float, rng: torch.Generator) -> Tensor:
@@ -62,7 +61,8 @@ def patch_filters(patches: Tensor, count: int, noise_sd: float, rng: torch.Gener
             what is weaker is not whitened.
         rng: on the CPU.
     """
-    seen = patches.double() - patches.double().mean(0)
+    seen = patches.double()
+    seen = seen - seen.mean(0)
     values, vectors = torch.linalg.eigh(seen.mT @ seen / len(seen))
     variances = values.clamp_min(0) + noise_sd**2
     white = (seen @ (vectors * variances.pow(-0.5) @ vectors.mT)).float()
@@ -105,5 +105,5 @@ def dictionary_layer(
     patches = draw_patches(images.detach().cpu().float(), side, rng)
     bank = patch_filters(patches, count, sigma, rng)
     bank = _unit(bank - bank.mean(1, keepdim=True)) * (2**0.5 / sigma)
-    spread = (patches @ bank.mT).var(0, correction=0) + 2.0
+    spread = (patches @ bank.mT).var(0, correction=0) + 2.0  # of the exemplar, of the noise
     return bank.reshape(shape), -threshold * spread.sqrt()

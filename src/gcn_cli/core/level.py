@@ -210,8 +210,8 @@ class Level:
             )
         )
 
-    def start_weights(self, depth: int) -> Weights:
-        """Initial weights of a net of ``depth`` layers."""
+    def start_weights(self, depth: int, below: Weights = ()) -> Weights:
+        """Weights of a net of ``depth`` layers: those ``below`` and initial ones above them."""
         weights = initial_weights(
             self.plan.net.head(depth),
             generator(self.seed, "weights", depth),
@@ -219,7 +219,7 @@ class Level:
             std=self.plan.init_std,
             top_gain=self.plan.top_gain,
         )
-        if self.plan.dictionary:
+        if self.plan.dictionary and not below:
             first = dictionary_layer(
                 self.observed,
                 weights[0].w.shape,
@@ -228,7 +228,8 @@ class Level:
                 rng=generator(self.seed, "dictionary", depth),
             )
             weights = (LayerWeights(*first), *weights[1:])
-        return map_weights(lambda t: t.to(self.machine.device), weights)
+        fresh = map_weights(lambda t: t.to(self.machine.device), weights[len(below) :])
+        return (*below, *fresh)
 
     def centres(self, step: int, rolled: bool, gain: Tensor) -> Tensor | None:
         """``gain`` times centres for all chains from the pool; drawn anew if ``rolled``."""

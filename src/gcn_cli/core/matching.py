@@ -42,7 +42,7 @@ from gcn_cli.core.filters import (
 )
 from gcn_cli.core.fused import side_by_side
 from gcn_cli.core.noise import NoiseSource, generator
-from gcn_cli.core.patches import count_patches, quantiles, take_patches
+from gcn_cli.core.patches import quantiles, random_patches
 from gcn_cli.core.spectrum import Equaliser, equalise_, learn_equaliser
 
 _QUANTILES = 64
@@ -211,10 +211,10 @@ def _bank(
     kind, side, _ = params.turn(stage)
     rng = generator(seed, "filters", stage)
     if kind == "pursued":
-        seen = _patches(
+        seen = random_patches(
             observed, side, _PURSUIT_PATCHES, generator(seed, "pursuit", 2 * stage), wrap=False
         )
-        made = _patches(
+        made = random_patches(
             chains, side, _PURSUIT_PATCHES, generator(seed, "pursuit", 2 * stage + 1), wrap=True
         )
         return pursued_filters(params.filters, seen, made, side, rng)
@@ -356,14 +356,8 @@ def _responses(
     images: Tensor, filters: Tensor, seed: int, key: tuple[str, int], wrap: bool
 ) -> Tensor:
     """Responses (K, P) of the filters at random places of images (N, C, H, W)."""
-    patches = _patches(images, filters.shape[-1], _PATCHES, generator(seed, *key), wrap)
+    patches = random_patches(images, filters.shape[-1], _PATCHES, generator(seed, *key), wrap)
     return filters.flatten(1) @ patches.T
-
-
-def _patches(images: Tensor, side: int, count: int, rng: torch.Generator, wrap: bool) -> Tensor:
-    """``count`` random patches (P, C * side^2) of images (N, C, H, W), tori with ``wrap``."""
-    pick = torch.randint(count_patches(images, side, wrap), (count,), generator=rng)
-    return take_patches(images, side, pick, wrap).flatten(1)
 
 
 def _carried(at: Tensor, knots: Tensor, values: Tensor) -> Tensor:

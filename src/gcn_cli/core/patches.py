@@ -27,6 +27,14 @@ def take_patches(images: Tensor, side: int, pick: Tensor, wrap: bool) -> Tensor:
     return cut.permute(0, 3, 1, 2)
 
 
+def random_patches(
+    images: Tensor, side: int, count: int, rng: torch.Generator, wrap: bool
+) -> Tensor:
+    """``count`` random patches (P, C * side^2) of images (N, C, H, W), tori with ``wrap``."""
+    pick = torch.randint(count_patches(images, side, wrap), (count,), generator=rng)
+    return take_patches(images, side, pick, wrap).flatten(1)
+
+
 def quantiles(values: Tensor, number: int) -> Tensor:
     """Evenly spaced quantiles (K, number) of the rows of ``values`` (K, P)."""
     ordered = _ordered(values)

@@ -87,7 +87,7 @@ def begin() -> LearningState:
 def _enter_stage(level: Level, stage: int, state: LearningState) -> LearningState:
     """The state before the first update of a stage; layers learned so far are kept."""
     plan = level.plan.stages[stage]
-    weights = (*state.weights, *level.start_weights(plan.depth)[len(state.weights) :])
+    weights = level.start_weights(plan.depth, state.weights)
     gain = torch.ones((), device=level.machine.device)
     chains = level.start_chains(plan.learning.chains, state.chains.step if stage else 0, gain)
     return LearningState(
