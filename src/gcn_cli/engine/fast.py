@@ -1,0 +1,205 @@
+"""grad h and its gradients, fast: bfloat16 where the processor multiplies it, one pass a gate.
+
+The numbers are those of `gcn_cli.field` up to the rounding of the type that maps are kept in; the
+chain, the weights and the loss stay float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gcn_cli.core.replay import Replayed
+from gcn_cli.engine.layers import CHANNELS_LAST, Gate, Vote, decode, encode, in_blocks
+from gcn_cli.field.ladder import column, target
+from gcn_cli.field.learning import LEAST_LEVEL
+from gcn_cli.field.network import Boundary, NoiseNet, Responses, Weights
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The functions of one network on one machine; made by `open_engine`."""
+
+    net: NoiseNet
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def _deep(self) -> NoiseNet:
+        """The network over blocks of the first layer's stride, where that layer allows it."""
+        first = in_blocks(self.net.layers[0])
+        if first is None:
+            return self.net
+        channels = self.net.channels * self.net.layers[0].stride ** 2
+        return NoiseNet((first, *self.net.layers[1:]), channels)
+
+    @property
+    def _block(self) -> int:
+        """Side of the blocks; 1 for none."""
+        return self.net.layers[0].stride if in_blocks(self.net.layers[0]) else 1
+
+    def prepare(self, weights: Weights) -> Weights:
+        """Filters, mixers and votes in the engine's type and layout; differentiable."""
+
+        def fit(t: Tensor) -> Tensor:
+            t = t.to(self.dtype)
+            return t.contiguous(memory_format=CHANNELS_LAST) if t.ndim == 4 else t
+
+        first, *rest = weights.filters
+        if self._block > 1:
+            first = F.pixel_unshuffle(first, self._block)
+        return weights._replace(
+            filters=tuple(fit(w) for w in (first, *rest)),
+            mixers=tuple(fit(m) for m in weights.mixers),
+            votes=tuple(fit(v) for v in weights.votes),
+        )
+
+    def _forward(self, z: Tensor, s: Tensor, fitted: Weights, boundary: Boundary) -> Responses:
+        biases = iter([b.to(self.dtype) for b in self.net.biases(s, fitted)])
+        mixers = iter(fitted.mixers)
+        x = F.pixel_unshuffle(z.to(self.dtype), self._block) if self._block > 1 else z.to(self.dtype)
+        x = x.contiguous(memory_format=CHANNELS_LAST)
+        layers, votes = [], []
+        for spec, w in zip(self._deep.layers, fitted.filters, strict=True):
+            a = encode(x, w, spec, boundary).add_(next(biases))
+            layers.append(a)
+            x = F.relu(a)
+            if spec.vote:
+                votes.append(F.conv2d(x, next(mixers)).add_(next(biases)))
+        return Responses(layers, votes)
+
+    def _decode(self, responses: Responses, fitted: Weights, boundary: Boundary) -> Tensor:
+        deep = self._deep
+        votes = dict(
+            zip(
+                deep.voting,
+                zip(responses.votes, fitted.mixers, fitted.votes, strict=True),
+                strict=True,
+            )
+        )
+        g: Tensor | None = None
+        for index in range(len(deep.layers) - 1, -1, -1):
+            if index in votes:
+                q, mixer, v = votes[index]
+                told = F.conv_transpose2d(Vote.apply(q, v), mixer)
+                g = told if g is None else g + told
+            gated = Gate.apply(g, responses.layers[index])
+            g = decode(gated, fitted.filters[index], deep.layers[index], boundary)
+        assert g is not None
+        return F.pixel_shuffle(g, self._block) if self._block > 1 else g
+
+    def soft_gradient(
+        self, z: Tensor, s: Tensor, fitted: Weights, boundary: Boundary = "torus"
+    ) -> Tensor:
+        """`field.learning.soft_gradient` of weights that `prepare` fitted, float32."""
+        responses = self._forward(z, s, fitted, boundary)
+        return self._decode(responses, fitted, boundary).float()
+
+    def opened(self, weights: Weights) -> Sampler:
+        """grad h under fixed weights: what the chain is driven by."""
+        return Sampler(self, self.prepare(weights.map(torch.Tensor.detach)))
+
+    def reconstruction(
+        self, x: Tensor, noise: Tensor, s: Tensor, weights: Weights, margin: int
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`field.learning.reconstruction_loss` and its gradient in the order of the weights."""
+
+        def both(x: Tensor, noise: Tensor, s: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+            leaves = weights.of([t.detach().requires_grad_(True) for t in tensors])
+            y = x + column(s) * noise
+            scale = (1 + column(s) ** 2).sqrt()
+            told = self.soft_gradient(y / scale, s, self.prepare(leaves), "frame")
+            error = told - target(x, y, s)
+            loss = error[..., margin:-margin, margin:-margin].square().mean()
+            return loss.detach(), *torch.autograd.grad(loss, leaves.tensors())
+
+        loss, *gradient = self._recorded("reconstruction", both, margin)(
+            x, noise, s, *weights.tensors()
+        )
+        return loss, gradient
+
+    def likelihood(
+        self, observed: Tensor, chains: Tensor, s: Tensor, weights: Weights, margin: int
+    ) -> tuple[Tensor, list[Tensor]]:
+        """`field.learning.likelihood_gap` at level ``s`` (a tensor ()), and its gradient."""
+
+        def both(observed: Tensor, chains: Tensor, s: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+            leaves = weights.of([t.detach().requires_grad_(True) for t in tensors])
+            fitted = self.prepare(leaves)
+            scale = (1 + s**2).sqrt()
+            f_observed = self._inside(observed / scale, s, fitted, leaves, "frame", margin)
+            f_chains = self._inside(chains / scale, s, fitted, leaves, "torus", 0)
+            gap = (f_observed - f_chains) / s.clamp_min(LEAST_LEVEL)
+            return gap.detach(), *torch.autograd.grad(gap, leaves.tensors())
+
+        gap, *gradient = self._recorded("likelihood", both, margin)(
+            observed, chains, s, *weights.tensors()
+        )
+        return gap, gradient
+
+    def _inside(
+        self,
+        z: Tensor,
+        s: Tensor,
+        fitted: Weights,
+        weights: Weights,
+        boundary: Boundary,
+        margin: int,
+    ) -> Tensor:
+        """Mean of `field.learning.inside_output` over images; votes summed in float32."""
+        responses = self._forward(z, s.expand(len(z)), fitted, boundary)
+        total = torch.zeros((), device=z.device)
+        stride = 1
+        votes = iter(zip(responses.votes, weights.votes, strict=True))
+        for spec in self.net.layers:
+            stride *= spec.stride
+            if not spec.vote:
+                continue
+            q, v = next(votes)
+            cut = 0 if boundary == "torus" else -(-margin // stride)
+            inner = q[..., cut : q.shape[-2] - cut, cut : q.shape[-1] - cut]
+            total = total + F.relu(inner.float()).mean((0, 2, 3)) @ v / stride**2
+        return total
+
+    def _recorded(self, name: str, function: object, margin: int) -> Replayed:
+        """On CUDA the whole pass, forward and back, is one recorded graph per set of shapes."""
+        known = _RECORDED.setdefault(self, {})
+        key = (name, margin)
+        if key not in known:
+            known[key] = Replayed(function)  # type: ignore[arg-type]
+        return known[key]
+
+
+_RECORDED: dict[Engine, dict[tuple[str, int], Replayed]] = {}
+
+
+class Sampler:
+    """grad h of one set of weights, without a graph for gradients: ``sampler(z, s)``."""
+
+    def __init__(self, engine: Engine, fitted: Weights) -> None:
+        self.net = engine.net
+        self._engine, self._fitted = engine, fitted
+        self._torus = Replayed(self._on_torus)
+
+    def _on_torus(self, z: Tensor, s: Tensor) -> tuple[Tensor, ...]:
+        return (self._engine.soft_gradient(z, s, self._fitted, "torus"),)
+
+    @torch.no_grad()
+    def __call__(self, z: Tensor, s: Tensor) -> Tensor:
+        """``grad h(z; s)`` (N, C, H, W) of a torus at levels ``s`` (N,)."""
+        return self._torus(z, s)[0]
+
+    @torch.no_grad()
+    def window(self, z: Tensor, s: Tensor) -> Tensor:
+        """The same of a window; what is within `NoiseNet.reach` px of its frame is wrong."""
+        return self._engine.soft_gradient(z, s, self._fitted, "frame")
+
+
+def open_engine(net: NoiseNet, device: torch.device, dtype: torch.dtype) -> Engine:
+    """The fast functions of a network on a device, its maps kept in ``dtype``."""
+    if device.type == "cpu":
+        torch.set_flush_denormal(True)
+    return Engine(net, device, dtype)

@@ -1,0 +1,337 @@
+"""The course of learning: sizes from coarse to fine, at each reconstruction, then likelihood.
+
+`learn` is a generator. It yields what a caller may show, save or stop at, and a state from which an
+equal call continues with equal numbers. Everything random is keyed by (seed, purpose, size,
+update), so that nothing but the state needs to be kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gcn_cli.core.noise import NoiseSource, derive_seed, generator
+from gcn_cli.engine import Engine, open_engine
+from gcn_cli.errors import DivergenceError
+from gcn_cli.field.network import Weights, initial_weights
+from gcn_cli.field.optimise import Moments, adam, averaged, clipped, flatten, unflatten
+from gcn_cli.texture.draw import Machine, Model, SizeModel, Step, chain, fresh, start
+from gcn_cli.texture.plan import BORDER, Plan, at_size
+
+Act = Literal["reconstruction", "likelihood"]
+ACTS: tuple[Act, Act] = ("reconstruction", "likelihood")
+
+BLOCK = 25
+"""Updates of reconstruction between two yields: the device is asked for a figure no more often."""
+_POOL = 8  # coarser samples that a finer size's chains start from
+_BETAS = {"reconstruction": (0.9, 0.99), "likelihood": (0.8, 0.99)}
+_DECAY = {"reconstruction": 0.995, "likelihood": 0.95}  # of the running mean of the weights
+_WARMUP = {"reconstruction": 30, "likelihood": 5}
+_LAST = {"reconstruction": 0.01, "likelihood": 0.05}  # of the rate, after half a cosine
+_MOST_STEEP = 1.0  # length of a gradient
+_LOG_LEVEL = (-0.2, 1.3)  # mean and deviation of ln s at the coarsest size (Karras et al. 2022)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where learning stands: ``size`` and ``act`` at work, ``update`` done there; vectors (n,)."""
+
+    size: int
+    act: Act
+    update: int
+    weights: Tensor
+    average: Tensor
+    moments: Moments
+    finished: tuple[Tensor, ...] = ()
+    rate_scale: float = 1.0
+    rollbacks: int = 0
+    strikes: int = 0
+
+    def done(self, plan: Plan) -> int:
+        """Updates done since the very beginning."""
+        before = sum(sum(size.updates) for size in plan.sizes[: self.size])
+        return before + (plan.sizes[self.size].updates[0] if self.act == ACTS[1] else 0) + self.update
+
+    def complete(self, plan: Plan) -> bool:
+        """Whether nothing is left to learn."""
+        return self.done(plan) >= plan.total_updates
+
+    def models(self) -> tuple[Tensor, ...]:
+        """Averaged weights of the sizes so far, the one at work included."""
+        return (*self.finished, self.average)
+
+
+@dataclass(frozen=True)
+class Info:
+    """What the latest updates saw.
+
+    ``loss`` of reconstruction (1: nothing explained), or ``gap`` of the likelihood, nats per pixel,
+    and ``spread``, the chains' standard deviation over the data's.
+    """
+
+    size: int
+    act: Act
+    update: int
+    updates: int
+    rate: float
+    loss: float | None = None
+    gap: float | None = None
+    spread: float | None = None
+    event: str | None = None
+
+    def symptom(self) -> str | None:
+        """One phrase for what is wrong, or None."""
+        figures = [x for x in (self.loss, self.gap, self.spread) if x is not None]
+        if not all(math.isfinite(x) for x in figures):
+            return "a value is not finite"
+        if self.loss is not None and self.loss > _WORST_LOSS:
+            return f"the loss of reconstruction rose to {self.loss:.3g}"
+        if self.spread is not None and not 1 / _WORST_SPREAD < self.spread < _WORST_SPREAD:
+            return f"the chains spread {self.spread:.3g} times as wide as the data"
+        return None
+
+
+_WORST_LOSS, _WORST_SPREAD = 2.0, 3.0
+_PATIENCE, _KEEP_EVERY, _RETRIES, _CUT = 3, 10, 5, 0.5
+
+
+def begin(plan: Plan, device: torch.device) -> State:
+    """The state before the first update."""
+    return _enter(plan, 0, "reconstruction", _start(plan, 0, device), ())
+
+
+def model_of(plan: Plan, state: State, mean: Tensor, contrast: float) -> Model:
+    """What has been learned so far, the size at work included; see `Model` for the units."""
+    like = initial_weights(plan.net, generator(0, "shapes"))
+    sizes = tuple(
+        SizeModel(size.reduction, size.levels, unflatten(vector, like))
+        for size, vector in zip(plan.sizes, state.models(), strict=False)
+    )
+    return Model(plan.net, sizes, plan.recipe.sampler.fresh_noise, mean, contrast)
+
+
+def _start(plan: Plan, size: int, device: torch.device) -> Tensor:
+    """Random weights (n,)."""
+    start = initial_weights(plan.net, generator(plan.seed, "weights", size))
+    return flatten(start.tensors()).to(device)
+
+
+def _enter(
+    plan: Plan, size: int, act: Act, vector: Tensor, finished: tuple[Tensor, ...]
+) -> State:
+    return State(size, act, 0, vector, vector, Moments.zero(vector), finished)
+
+
+def learn(
+    plan: Plan, observed: Tensor, state: State, machine: Machine
+) -> Iterator[tuple[State, Info]]:
+    """Learn from images (N, C, H, W) in units of contrast.
+
+    Yields (state, info) every `BLOCK` updates of reconstruction and after every one of likelihood.
+
+    Raises:
+        DivergenceError: rolling back and lowering the rate did not help.
+    """
+    observed = observed.to(machine.device)
+    while not state.complete(plan):
+        work = _Work(plan, state, observed, machine)
+        good, kept = state, 0
+        while state.update < work.updates:
+            state, info = work.advance(state)
+            phrase = info.symptom()
+            state = replace(state, strikes=state.strikes + 1 if phrase else 0)
+            if phrase and (state.strikes >= _PATIENCE or "finite" in phrase):
+                state, info = _roll_back(good, state, info, phrase)
+            elif not phrase:
+                kept += 1
+                if kept % _KEEP_EVERY == 0:
+                    good = state
+            yield _next_act(plan, state), info
+        state = _next_act(plan, state)
+
+
+def _next_act(plan: Plan, state: State) -> State:
+    """The state, moved on where its act has had its updates."""
+    size = plan.sizes[state.size]
+    acts = dict(zip(ACTS, size.updates, strict=True))
+    if state.update < acts[state.act]:
+        return state
+    if state.act == ACTS[0] and acts[ACTS[1]]:
+        return _enter(plan, state.size, ACTS[1], state.average, state.finished)
+    if state.size + 1 < len(plan.sizes):
+        vector = _start(plan, state.size + 1, state.weights.device)
+        return _enter(plan, state.size + 1, ACTS[0], vector, state.models())
+    return state
+
+
+def _roll_back(good: State, bad: State, info: Info, phrase: str) -> tuple[State, Info]:
+    where = f"size 1/{info.size}, {info.act}, update {info.update}"
+    if bad.rollbacks >= _RETRIES:
+        raise DivergenceError(f"learning diverged at {where}: {phrase}")
+    scale = bad.rate_scale * _CUT
+    event = f"{where}: {phrase}; back to update {good.update}, rate times {scale:g}"
+    back = replace(good, rate_scale=scale, rollbacks=bad.rollbacks + 1, strikes=0)
+    return back, replace(info, event=event)
+
+
+class _Work:
+    """One act at one size: constant tensors, rebuilt alike after a resume."""
+
+    def __init__(self, plan: Plan, state: State, observed: Tensor, machine: Machine) -> None:
+        self.machine = machine
+        self.plan, self.size, self.act = plan, plan.sizes[state.size], state.act
+        self.updates = self.size.updates[ACTS.index(state.act)]
+        self.index = state.size
+        self.engine: Engine = open_engine(plan.net, machine.device, machine.dtype)
+        self.like: Weights = initial_weights(plan.net, generator(0, "shapes"))
+        self.x = at_size(observed, self.size.reduction)
+        self.rates = self._rates()
+        if self.act == "reconstruction":
+            pad = min(BORDER, min(self.x.shape[-2:]) - 1)
+            self.x = torch.nn.functional.pad(self.x, (pad,) * 4, mode="reflect")
+        self.pool = self._pool(state) if self.act == "likelihood" and self.index else None
+
+    def advance(self, state: State) -> tuple[State, Info]:
+        """One yield's worth of updates."""
+        step = self._reconstruct if self.act == "reconstruction" else self._climb
+        return step(state)
+
+    def _rates(self) -> Tensor | float:
+        if self.act == "reconstruction":
+            return self.plan.recipe.reconstruction.rate
+        given = self.plan.recipe.likelihood
+        rates = [torch.full_like(t, given.rate) for t in self.like.tensors()]
+        first = len(self.like.filters) + len(self.like.mixers)
+        for k in range(first, first + len(self.like.votes)):
+            rates[k].fill_(given.vote_rate)
+        return flatten(rates).to(self.machine.device)
+
+    def _factor(self, state: State) -> float:
+        """Share of the full rate at this update: a linear start, then half a cosine."""
+        warm = min(1.0, (state.update + 1) / _WARMUP[self.act])
+        fall = 0.5 * (1 + math.cos(math.pi * state.update / self.updates))
+        last = _LAST[self.act]
+        return warm * (last + (1 - last) * fall) * state.rate_scale
+
+    def _moved(self, state: State, gradient: Tensor) -> State:
+        """The state after one descent."""
+        flat = clipped(gradient, _MOST_STEEP)
+        beta1, beta2 = _BETAS[self.act]
+        rate = self.rates * self._factor(state)
+        vector, moments = adam(state.weights, flat, state.moments, rate, beta1, beta2)
+        count = state.update + 1
+        average = averaged(state.average, vector, _DECAY[self.act], count)
+        return replace(state, update=count, weights=vector, average=average, moments=moments)
+
+    def _reconstruct(self, state: State) -> tuple[State, Info]:
+        losses = []
+        for _ in range(min(BLOCK, self.updates - state.update)):
+            weights = unflatten(state.weights, self.like)
+            x, noise, s = self._crops(state.update)
+            margin = self.plan.recipe.reconstruction.margin
+            loss, gradient = self.engine.reconstruction(x, noise, s, weights, margin)
+            losses.append(loss)
+            state = self._moved(state, flatten(gradient))
+        loss = float(torch.stack(losses).mean())
+        return state, self._info(state, loss=loss)
+
+    def _crops(self, update: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Random crops (N, C, h, w) of the mirrored exemplar, noise alike, levels (N,)."""
+        draw = generator(self.plan.seed, "reconstruction", self.index, update)
+        n, side = self.plan.recipe.reconstruction.batch, self.size.crop
+        count, _, height, width = self.x.shape
+
+        def integers(bound: int) -> list[int]:
+            return torch.randint(bound, (n,), generator=draw).tolist()
+
+        places = zip(
+            integers(count), integers(height - side + 1), integers(width - side + 1), strict=True
+        )
+        x = torch.stack([self.x[k, :, i : i + side, j : j + side] for k, i, j in places])
+        noise = self._normal(x.shape, "reconstruction", update)
+        least, most = self.plan.recipe.noise.lowest, float(self.size.levels[0])
+        if self.index == 0:
+            mean, deviation = _LOG_LEVEL
+            s = (mean + deviation * torch.randn(n, generator=draw)).exp()
+        else:
+            most *= 2
+            span = math.log(most / least)
+            s = least * (span * torch.rand(n, generator=draw)).exp()
+        return x, noise, s.clamp(least, most).to(self.machine.device)
+
+    def _normal(self, shape: torch.Size, purpose: str, update: int, level: int = 0) -> Tensor:
+        device = self.machine.device
+        draw = generator(self.plan.seed, purpose, self.index, update, level, "z", device=device)
+        return torch.randn(shape, generator=draw, device=device)
+
+    def _pool(self, state: State) -> Tensor:
+        """Fresh samples (N, C, h, w) of the coarser sizes: a finer size's chains start from them."""
+        coarser = self._model(state.finished)
+        side = self.size.canvas * self.size.reduction
+        seed = derive_seed(self.plan.seed, "pool", self.index)
+        return fresh(coarser, (side, side), range(_POOL), seed, self.machine)
+
+    def _model(self, vectors: tuple[Tensor, ...]) -> Model:
+        unit = torch.zeros(self.plan.net.channels, 1, 1)
+        state = State(0, "likelihood", 0, vectors[-1], vectors[-1], Moments.zero(vectors[-1]), vectors[:-1])
+        return model_of(self.plan, state, unit, 1.0)
+
+    def _climb(self, state: State) -> tuple[State, Info]:
+        given, levels = self.plan.recipe.likelihood, self.size.levels
+        draw = generator(self.plan.seed, "likelihood", self.index, state.update)
+        count = min(given.levels, len(levels) - 1)
+        stops = set((torch.randperm(len(levels) - 1, generator=draw)[:count] + 1).tolist())
+        weights = unflatten(state.weights, self.like)
+        margin = self.plan.net.receptive_field // 2
+        total, gaps, spread = torch.zeros_like(state.weights), [], 0.0
+        for step in self._chain(state, draw):
+            if step.index in stops:
+                observed = self._window(draw)
+                z = self._normal(observed.shape, "likelihood", state.update, step.index)
+                s = torch.full((), step.s, device=z.device)
+                gap, gradient = self.engine.likelihood(observed + s * z, step.y, s, weights, margin)
+                gaps.append(gap)
+                total -= flatten(gradient)
+            spread = step.y
+        moved = self._moved(state, total / count)
+        told = float(spread.std() / self.x.std())
+        return moved, self._info(moved, gap=float(torch.stack(gaps).mean()), spread=told)
+
+    def _chain(self, state: State, draw: torch.Generator) -> Iterator[Step]:
+        """The sampler's own path under the weights as they are."""
+        given, side = self.plan.recipe.likelihood, self.size.canvas
+        seed = derive_seed(self.plan.seed, "chains", self.index, state.update)
+        noise = NoiseSource(seed, range(given.chains), self.machine.device)
+        model = self._model((*state.finished, state.weights))
+        below = None
+        if self.pool is not None:
+            rows = torch.randint(len(self.pool), (given.chains,), generator=draw)
+            below = self.pool[rows.to(self.pool.device)]
+        y = start(model, self.index, (given.chains, self.plan.net.channels, side, side), below, noise)
+        sampler = self.engine.opened(model.sizes[-1].weights)
+        return chain(model, self.index, sampler, y, noise, window=side)
+
+    def _window(self, draw: torch.Generator) -> Tensor:
+        """A window (1, C, h, w) of the exemplar about as large as the chains and their margin."""
+        count, _, height, width = self.x.shape
+        stride = self.plan.net.total_stride
+        side = self.size.canvas + 2 * (self.plan.net.receptive_field // 2)
+        h, w = (min(n, side) // stride * stride for n in (height, width))
+        k, i, j = (
+            int(torch.randint(bound, (1,), generator=draw))
+            for bound in (count, height - h + 1, width - w + 1)
+        )
+        return self.x[k : k + 1, :, i : i + h, j : j + w]
+
+    def _info(self, state: State, **figures: float) -> Info:
+        reduction = self.size.reduction
+        rate = float(self._factor(state))
+        return Info(reduction, self.act, state.update, self.updates, rate, **figures)
+
+
+__all__ = ["ACTS", "BLOCK", "Act", "Info", "State", "begin", "learn", "model_of"]

@@ -1,0 +1,122 @@
+"""What a recipe says, validated; and what it comes to for the pictures at hand."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from gcn_cli.field.ladder import noise_levels
+from gcn_cli.field.network import LayerSpec, NoiseNet
+
+
+class Part(BaseModel):
+    """A part of a recipe: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Layer(Part):
+    """One convolutional layer; ``vote``: its maps are looked at and summed into the tilt."""
+
+    filters: int = Field(ge=1, le=4096, description="number of filters")
+    size: int = Field(ge=1, le=64, description="side of a filter, px of the map below")
+    stride: int = Field(default=1, ge=1, le=16, description="px between neighbouring units")
+    vote: bool = Field(default=False, description="whether its maps are summed into the tilt")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Layer:
+        LayerSpec(**self.model_dump())
+        return self
+
+
+class Noise(Part):
+    """Levels of noise, in units of the exemplar's contrast."""
+
+    highest: float = Field(default=20.0, gt=0, description="where the coarsest size starts")
+    lowest: float = Field(default=0.02, gt=0, description="where every size ends")
+    finer: float = Field(
+        default=1.0, gt=0, description="where a finer size starts, from the enlarged coarser sample"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Noise:
+        if not self.lowest < self.finer <= self.highest:
+            raise ValueError("levels are ordered: lowest < finer <= highest")
+        return self
+
+
+class Sizes(Part):
+    """Which sizes of the exemplar are learned: the coarsest is chosen by its motifs."""
+
+    coarsest: int | None = Field(
+        default=None, ge=1, le=16, description="reduction of the coarsest; chosen if not given"
+    )
+
+    @model_validator(mode="after")
+    def _power(self) -> Sizes:
+        if self.coarsest is not None and self.coarsest & (self.coarsest - 1):
+            raise ValueError("coarsest is a power of two")
+        return self
+
+
+class Reconstruction(Part):
+    """Act one."""
+
+    updates: int = Field(default=3000, ge=1, description="at every size")
+    batch: int = Field(default=1, ge=1, le=256, description="crops an update")
+    crop: int = Field(default=128, ge=16, description="side of a crop, px")
+    margin: int = Field(default=24, ge=1, description="px from a crop's frame that do not count")
+    rate: float = Field(default=5e-3, gt=0, description="Adam's, at its height")
+
+    @model_validator(mode="after")
+    def _inside(self) -> Reconstruction:
+        if self.crop <= 2 * self.margin:
+            raise ValueError("the margin leaves nothing of the crop")
+        return self
+
+
+class Likelihood(Part):
+    """Act two."""
+
+    updates: int = Field(default=60, ge=0, description="at every size; 0 leaves it out")
+    chains: int = Field(default=2, ge=1, le=1024, description="chains an update")
+    canvas: int = Field(default=128, ge=16, description="side of a chain's torus, px")
+    levels: int = Field(default=10, ge=1, description="levels of the chain that an update learns at")
+    rate: float = Field(default=2e-4, gt=0, description="Adam's, of all but the votes")
+    vote_rate: float = Field(default=4e-3, gt=0, description="Adam's, of the votes' weights")
+
+
+class Sampler(Part):
+    """The annealed chain."""
+
+    steps: int = Field(default=40, ge=1, le=10000, description="levels at the coarsest size")
+    finer_steps: int = Field(default=20, ge=1, le=10000, description="levels at every finer size")
+    fresh_noise: float = Field(
+        default=0.7, ge=0, le=1, description="share of noise drawn anew; 1 is the ancestral chain"
+    )
+
+
+class Recipe(Part):
+    """A whole recipe: one network structure and one pair of acts for every size."""
+
+    layers: tuple[Layer, ...] = Field(min_length=1)
+    noise: Noise = Noise()
+    sizes: Sizes = Sizes()
+    reconstruction: Reconstruction = Reconstruction()
+    likelihood: Likelihood = Likelihood()
+    sampler: Sampler = Sampler()
+
+    @model_validator(mode="after")
+    def _network(self) -> Recipe:
+        self.net(3)
+        return self
+
+    def net(self, channels: int) -> NoiseNet:
+        """The network over images of some channels."""
+        return NoiseNet(tuple(LayerSpec(**layer.model_dump()) for layer in self.layers), channels)
+
+    def levels(self, index: int) -> Tensor:
+        """The ladder of size ``index``, 0 being the coarsest."""
+        start = self.noise.finer if index else self.noise.highest
+        steps = self.sampler.finer_steps if index else self.sampler.steps
+        return noise_levels(start, self.noise.lowest, steps)
