@@ -136,12 +136,12 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
         raise ValueError("images and mean colour do not agree")
     if not bool(torch.isfinite(mean).all() and torch.isfinite(observed).all()):
         raise ValueError("the images or their mean colour are not finite")
-    model = unpack_model(data["model"], mean)
+    config, model = validate(data["config"]), unpack_model(data["model"], mean)
     return Checkpoint(
-        config=validate(data["config"]),
+        config=config,
         observed=observed,
         mean=mean,
-        state=unpack_state(data["state"], model),
+        state=unpack_state(data["state"], model, config),
         model=model,
         complete=bool(data["complete"]),
     )

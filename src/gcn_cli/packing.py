@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gcn_cli.config import Config
 from gcn_cli.core.langevin import ChainState, LangevinParams
 from gcn_cli.core.learning import Moments, as_weights, parameters
 from gcn_cli.core.model import Model, SamplerParams
@@ -84,8 +85,8 @@ def pack_state(state: LearningState) -> dict[str, Any]:
     }
 
 
-def unpack_state(data: dict[str, Any], model: Model) -> LearningState:
-    """The inverse of `pack_state`, for the state that ``model`` was left by.
+def unpack_state(data: dict[str, Any], model: Model, config: Config) -> LearningState:
+    """The inverse of `pack_state`, for the state that left ``model`` behind under ``config``.
 
     Raises:
         Exception: ValueError in words where something does not fit, else whatever comes of it.
@@ -104,8 +105,9 @@ def unpack_state(data: dict[str, Any], model: Model) -> LearningState:
         strikes=int(data["strikes"]),
     )
     images = state.chains.images
-    if min(state.stage, state.update) < 0:
-        raise ValueError("it stands at an update that there is not")
+    stages = len(config.layers) if config.learning.grow else 1
+    if not 0 <= state.stage < stages or state.update < 0:
+        raise ValueError("it stands at a stage that its config does not have")
     if {len(state.weights), len(state.average)} != {len(model.net.layers)}:
         raise ValueError("weights do not fit the network")
     if images.ndim != 4 or images.shape[1] != model.net.channels:
