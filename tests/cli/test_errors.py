@@ -102,7 +102,8 @@ def test_a_bounded_model_cannot_tile(gcn, run):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 @pytest.mark.parametrize("verb", ["train", "synthesize", "inspect"])
 def test_missing_hardware_is_an_error(gcn, box, run, verb):
-    words = ("--images", box / "images") if verb == "train" else ("--ckpt", run())
+    learning = ("--images", box / "images", "--preset", "frame")
+    words = learning if verb == "train" else ("--ckpt", run())
     assert "no CUDA device" in _refused(gcn(verb, *words, "--device", "cuda"))
 
 
@@ -154,7 +155,8 @@ def test_evaluate_refuses_mixed_sizes(gcn, box):
     assert "several sizes" in _refused(gcn("evaluate", *words))
 
 
-def test_config_refusals(gcn, tmp_path):
+def test_config_refusals(gcn, tmp_path, monkeypatch):
+    monkeypatch.setattr("gcn_cli.config.DEFAULT_PRESET", "frame")
     file = tmp_path / "bad.yaml"
     file.write_text("seed: [1\n", encoding="utf-8")
     assert "not valid YAML" in _refused(gcn("config", "validate", file))
@@ -180,7 +182,7 @@ def test_debug_shows_the_traceback(gcn, monkeypatch):
 
 
 def test_a_process_fails_like_the_runner(process, tmp_path):
-    failing = process("train", "--images", tmp_path / "nowhere")
+    failing = process("train", "--images", tmp_path / "nowhere", "--preset", "frame")
     stdout, stderr = failing.communicate(timeout=60)
     assert (failing.returncode, stdout) == (2, "")
     assert stderr == f"error: {tmp_path / 'nowhere'} does not exist\n"
