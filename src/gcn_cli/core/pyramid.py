@@ -1,4 +1,4 @@
-"""Images across the levels of a pyramid: resampling that respects the torus."""
+"""Images at several sizes: resampling that respects the torus."""
 
 from __future__ import annotations
 
