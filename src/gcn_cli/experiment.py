@@ -186,11 +186,8 @@ def resume_job(
     machine: Machine,
     progress: Progress,
     stop: Stop,
-    name: str | None = None,
 ) -> TrainResult:
     """Go on where a run stopped, in place; ``config`` replaces the stored one to extend it.
-
-    ``name`` is what progress calls it, by default the folder's.
 
     Raises:
         CheckpointError: there is nothing to go on from.
@@ -198,7 +195,7 @@ def resume_job(
     """
     folder = folder if folder.is_dir() else folder.parent
     saved = load_checkpoint(folder)
-    job = Job(name or folder.name, saved.observed, saved.mean)
+    job = Job(folder.name, saved.observed, saved.mean)
     plan = plan_job(config or saved.config, job)
     if config is not None:
         _check_extension(plan_job(saved.config, job), plan, saved.state)
