@@ -4,7 +4,7 @@
 
 Prints one table per axis. The first two keep the paper's texture net; "relative" is the time per
 chain and pixel over that of the first row: 1 is linear. The last table splits one learning update
-of every level of a preset into its Langevin steps and the rest.
+of a preset into its Langevin steps and the rest.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from gcn_cli.config import resolve
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.core.learning import likelihood_gradient, wrap_image
-from gcn_cli.core.level import Machine
 from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource
+from gcn_cli.core.support import Machine
 from gcn_cli.core.windows import WindowedField, run_windowed
 from gcn_cli.machine import choose_machine, describe
 from gcn_cli.plan import Subject, build_plan
@@ -86,30 +86,22 @@ def print_scaling(machine: Machine, largest: int) -> None:
 def print_updates(name: str, machine: Machine) -> None:
     """What one learning update costs beyond its Langevin steps."""
     plan = build_plan(resolve(name), Subject(3, 256, 256, 50.0))
-    print(f"\n{name}: level   Langevin ms   gradient ms   beyond the steps")
-    for number, level in enumerate(plan.levels, 1):
-        net, side = level.net, level.canvas[0]
-        weights = map_weights(
-            lambda t: t.to(machine.device), initial_weights(net, torch.Generator().manual_seed(0))
-        )
-        step = step_seconds(net, level.chains, side, machine)
-        chains = torch.randn(level.chains, 3, side, side, device=machine.device)
-        seen = torch.randn(level.observed_copies, 3, side, side, device=machine.device)
-        unrolled = wrap_image(chains, net.receptive_field - 1)
+    net, (height, width) = plan.net, plan.canvas
+    weights = map_weights(
+        lambda t: t.to(machine.device), initial_weights(net, torch.Generator().manual_seed(0))
+    )
+    step = step_seconds(net, plan.chains, height, machine)
+    chains = torch.randn(plan.chains, 3, height, width, device=machine.device)
+    seen = torch.randn(plan.observed_copies, 3, height, width, device=machine.device)
+    unrolled = wrap_image(chains, net.receptive_field - 1)
 
-        def learn(
-            level=level, weights=weights, seen=seen, unrolled=unrolled
-        ) -> object:  # bound now: the loop goes on
-            return likelihood_gradient(
-                level.net, weights, seen, unrolled, "valid", machine.dtype
-            ).observed
+    def learn() -> object:
+        return likelihood_gradient(net, weights, seen, unrolled, "valid", machine.dtype).observed
 
-        rest = seconds(learn, machine, 2)
-        steps = level.stages[-1].learning.steps * step
-        print(
-            f"{number:{len(name) + 7}d} {1e3 * steps:13.0f} {1e3 * rest:13.0f} "
-            f"{rest / (steps + rest):18.0%}"
-        )
+    rest = seconds(learn, machine, 2)
+    steps = plan.stages[-1].learning.steps * step
+    print(f"\n{name}: Langevin ms   gradient ms   beyond the steps")
+    print(f"{1e3 * steps:{len(name) + 13}.0f} {1e3 * rest:13.0f} {rest / (steps + rest):18.0%}")
 
 
 def main() -> None:
@@ -120,7 +112,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--largest", type=int, default=2048)
-    parser.add_argument("--preset", default="texture")
+    parser.add_argument("--preset", default="frame")
     args = parser.parse_args()
     machine = choose_machine(args.device, args.precision)
     print(describe(machine))

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint
-from gcn_cli.core.level import Machine
+from gcn_cli.core.support import Machine
 from gcn_cli.machine import choose_machine, describe
 from gcn_cli.metrics import evaluate_texture
 from gcn_cli.sampling import Request, cut, parse_seeds, parse_size, sample

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from gcn_cli.config import Config, validate
-from gcn_cli.core.level import Machine
 from gcn_cli.core.network import Boundary, ConvNet, LayerSpec, LayerWeights, Weights
+from gcn_cli.core.support import Machine
 
 
 class Case(NamedTuple):
@@ -42,11 +42,6 @@ CASES = {
     "valid, stride 1": Case(_net(L(3, 3), L(2, 3), channels=1), "valid", (7, 6)),
     "valid, stride 2": Case(_net(L(3, 5, 2), L(2, 3)), "valid", (12, 11)),
     "valid, strides 3 2": Case(_net(L(3, 4, 3), L(2, 3, 2)), "valid", (17, 15)),
-    "torus, dilated": Case(
-        _net(L(3, 3), L(3, 3, dilation=2), L(2, 2, dilation=3)), "torus", (6, 8)
-    ),
-    "bounded, dilated": Case(_net(L(3, 3, 1, 1), L(2, 3, 1, 4, dilation=3)), "bounded", (8, 9)),
-    "valid, dilated": Case(_net(L(3, 4, 2), L(2, 3, dilation=2)), "valid", (13, 12)),
 }
 
 
@@ -125,12 +120,13 @@ def picture() -> Tensor:
 
 
 @pytest.fixture(scope="session")
-def small_level() -> Callable[..., dict[str, Any]]:
-    """Builds one level of a small config; learning=..., langevin=... change single keys."""
+def small_data() -> Callable[..., dict[str, Any]]:
+    """Builds the mapping of a small config; learning=..., langevin=... change single keys."""
 
-    def build(reduce: int = 1, **changes: Any) -> dict[str, Any]:
-        level: dict[str, Any] = {
-            "reduce": reduce,
+    def build(**changes: Any) -> dict[str, Any]:
+        data: dict[str, Any] = {
+            "boundary": "torus",
+            "canvas": 16,
             "layers": [{"filters": 4, "size": 4, "stride": 2}, {"filters": 3, "size": 3}],
             "langevin": {"sigma": 20.0, "eps": 6.0},
             "init": {"top_gain": 0.3},
@@ -144,18 +140,13 @@ def small_level() -> Callable[..., dict[str, Any]]:
             "sampling": {"start_noise": 1.0},
         }
         for key, value in changes.items():
-            level[key] = {**level.get(key, {}), **value} if isinstance(value, dict) else value
-        return level
+            data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
+        return data
 
     return build
 
 
 @pytest.fixture(scope="session")
-def small_config(small_level: Callable[..., dict[str, Any]]) -> Callable[..., Config]:
-    """Builds a small config with the given levels, one torus level by default."""
-
-    def build(*levels: dict[str, Any], **changes: Any) -> Config:
-        data = {"boundary": "torus", "canvas": 16, "levels": list(levels) or [small_level()]}
-        return validate({**data, **changes})
-
-    return build
+def small_config(small_data: Callable[..., dict[str, Any]]) -> Callable[..., Config]:
+    """Builds a small config on a torus; see `small_data`."""
+    return lambda **changes: validate(small_data(**changes))

@@ -15,38 +15,23 @@ import torch
 from gcn_cli import checkpoint as module
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.core.learning import parameters
-from gcn_cli.core.model import informed
 from gcn_cli.core.network import map_weights
 from gcn_cli.core.schedule import begin, current_model, learn
-from gcn_cli.core.synthesis import final_images, synthesize
 from gcn_cli.errors import CheckpointError, GcnError
 from gcn_cli.plan import Subject, build_plan, mean_colour
 
 
 @pytest.fixture(scope="module")
-def saved(small_config, small_level, picture, machine):
-    """A pyramid, three updates into its second level."""
-    learning = {"updates": 4, "chains": "restart", "path_every": 2, "averaging": 0.5}
-    matching = {
-        "stages": 3,
-        "count": 2,
-        "filters": 4,
-        "sizes": [3],
-        "start_noise": 0.5,
-        "spectrum": 3,
-    }
-    config = small_config(
-        small_level(2, learning=learning, layers=[{"filters": 4, "size": 3}], matching=matching),
-        small_level(1, learning=learning),
-    )
+def saved(small_config, picture, machine):
+    """Three updates after a second layer was added."""
+    learning = {"updates": 4, "chains": "restart", "path_every": 2, "averaging": 0.5, "grow": True}
+    config = small_config(learning=learning)
     mean = mean_colour(picture)
     plan = build_plan(config, Subject.of(picture, mean))
     for state, _ in learn(plan, picture, mean, begin(), machine):
-        if state.done(plan) == 10:
+        if state.done(plan) == 7:
             break
-    return Checkpoint(
-        config, picture, mean, state, current_model(plan, state, picture, mean), False
-    )
+    return Checkpoint(config, picture, mean, state, current_model(plan, state, mean), False)
 
 
 @pytest.fixture
@@ -87,19 +72,15 @@ def test_round_trip_is_equal(saved, path):
     assert back.observed.dtype == torch.float32
     assert torch.equal(back.mean, saved.mean)
     assert back.complete is False
-    assert len(back.model.levels) == 2
-    assert len(saved.model.levels[0].path) == 2
-    assert len(saved.model.levels[0].matching) == 3
-    for a, b in zip(back.model.levels, saved.model.levels, strict=True):
-        assert (a.net, a.langevin, a.sampler) == (b.net, b.langevin, b.sampler)
-        assert (a.boundary, a.scale) == (b.boundary, b.scale)
-        assert (a.centre_gain, a.matching_noise) == (b.centre_gain, b.matching_noise)
-        assert _same_weights(a.weights, b.weights)
-        assert all(_same_weights(x, y) for x, y in zip(a.path, b.path, strict=True))
-        for x, y in zip(a.matching, b.matching, strict=True):
-            assert all(torch.equal(s, t) for s, t in zip(x.tensors, y.tensors, strict=True))
+    a, b = back.model, saved.model
+    assert len(a.path) == len(b.path) == 4
+    assert (a.net, a.langevin, a.sampler, a.boundary) == (b.net, b.langevin, b.sampler, b.boundary)
+    assert torch.equal(a.mean, b.mean)
+    assert _same_weights(a.weights, b.weights)
+    assert all(_same_weights(x, y) for x, y in zip(a.path, b.path, strict=True))
     a, b = back.state, saved.state
-    assert (a.level, a.stage, a.update, a.chains.step) == (1, 0, 3, b.chains.step)
+    assert (a.stage, a.update, a.chains.step) == (1, 3, b.chains.step)
+    assert all(_same_weights(x, y) for x, y in zip(a.path, b.path, strict=True))
     assert (a.rate_scale, a.rollbacks, a.strikes) == (b.rate_scale, b.rollbacks, b.strikes)
     assert _same_weights(a.weights, b.weights)
     assert _same_weights(a.average, b.average)
@@ -120,7 +101,7 @@ def test_images_finer_than_bytes_keep_their_values(saved, path):
 
 
 def test_a_run_folder_stands_for_its_checkpoint(write):
-    assert load_checkpoint(write().parent).model.levels
+    assert load_checkpoint(write().parent).model.weights
 
 
 def test_views_are_not_saved_with_what_they_view(saved, path):
@@ -132,102 +113,13 @@ def test_views_are_not_saved_with_what_they_view(saved, path):
     assert path.stat().st_size < size * 1.05
 
 
-def test_finished_levels_are_written_once(saved, path):
-    save_checkpoint(path, saved)
-    size = path.stat().st_size
-    copies = tuple(
-        replace(level, weights=map_weights(torch.clone, level.weights))
-        for level in saved.state.finished
-    )
-    save_checkpoint(path, replace(saved, state=replace(saved.state, finished=copies)))
-    assert path.stat().st_size > 1.2 * size  # control: equal, but not the same
-    saved_again = load_checkpoint(path)
-    for a, b in zip(saved_again.state.finished, saved.state.finished, strict=True):
-        assert _same_weights(a.weights, b.weights)
-
-
-def _assert_drawn_alike_after_loading(levels, saved, path, machine):
-    """Other samples than the saved model's, the same before and after, in a file no larger."""
-    save_checkpoint(path, saved)
-    size = path.stat().st_size
-    model = replace(saved.model, levels=levels)
-    save_checkpoint(path, replace(saved, model=model))
-    assert path.stat().st_size < 1.02 * size
-    loaded = load_checkpoint(path).model
-
-    def sample(model):
-        return final_images(synthesize(model, (24, 24), range(3), 1, device=machine.device))
-
-    assert torch.equal(sample(loaded), sample(model))
-    assert not torch.equal(sample(loaded), sample(saved.model))
-
-
-def test_candidates_are_chosen_alike_after_loading(saved, path, machine):
-    """What they are chosen by is measured anew, and a level is still written once."""
-    levels = tuple(
-        replace(level, sampler=replace(level.sampler, candidates=4)) for level in saved.model.levels
-    )
-    centred = saved.observed - saved.mean
-    levels = tuple(informed(level, centred) for level in levels)
-    _assert_drawn_alike_after_loading(levels, saved, path, machine)
-
-
-def test_spots_and_gauges_are_made_anew_after_loading(saved, path, machine):
-    first, *finer = saved.model.levels
-    first = replace(first, sampler=replace(first.sampler, start_spot=0.7, redraws=2))
-    first = informed(first, saved.observed - saved.mean)
-    assert first.spot is not None
-    assert first.gauge is not None
-    _assert_drawn_alike_after_loading((first, *finer), saved, path, machine)
-
-
-@pytest.mark.parametrize("bad", [-1, 10**9, float("nan"), 2.5])
-def test_absurd_redraws_are_refused(write, bad):
-    with pytest.raises(CheckpointError, match="damaged"):
-        load_checkpoint(write(lambda data: data["model"][0]["sampler"].update(redraws=bad)))
-
-
-def test_redraws_that_the_field_cannot_do_are_refused(write):
-    """The second level has a stride."""
-    with pytest.raises(CheckpointError, match="damaged"):
-        load_checkpoint(write(lambda data: data["model"][1]["sampler"].update(redraws=2)))
-
-
-@pytest.mark.parametrize("bad", [-0.1, 1e9, float("inf"), "much"])
-def test_absurd_spots_are_refused(write, bad):
-    with pytest.raises(CheckpointError, match="damaged"):
-        load_checkpoint(write(lambda data: data["model"][0]["sampler"].update(start_spot=bad)))
-
-
-def test_files_without_spots_and_redraws_are_read(write, saved):
-    """Those written before there were any."""
-
-    def older(data):
-        for level in data["model"]:
-            del level["sampler"]["start_spot"], level["sampler"]["redraws"]
-
-    model = load_checkpoint(write(older)).model
-    assert [lv.sampler for lv in model.levels] == [lv.sampler for lv in saved.model.levels]
-
-
-@pytest.mark.parametrize("count", [0, 10**9, float("nan"), 2.5])
-def test_an_absurd_number_of_candidates_is_refused(write, count):
-    write(lambda data: data["model"][0]["sampler"].update(candidates=count))
-    with pytest.raises(CheckpointError, match="damaged"):
-        load_checkpoint(write(lambda d: d["model"][0]["sampler"].update(candidates=count)))
-
-
 def test_fingerprint_names_the_weights(saved):
-    level = saved.model.levels[-1]
-    nudged = map_weights(lambda t: t + 1e-6, level.weights)
-    model = replace(saved.model, levels=(*saved.model.levels[:-1], replace(level, weights=nudged)))
+    nudged = map_weights(lambda t: t + 1e-6, saved.model.weights)
+    model = replace(saved.model, weights=nudged)
     assert len(saved.fingerprint) == 12
     assert int(saved.fingerprint, 16) >= 0
     assert replace(saved, model=model).fingerprint != saved.fingerprint
     assert replace(saved, state=begin()).fingerprint == saved.fingerprint
-    coarse = saved.model.levels[0]
-    bare = replace(saved.model, levels=(replace(coarse, matching=()), *saved.model.levels[1:]))
-    assert replace(saved, model=bare).fingerprint != saved.fingerprint
 
 
 # ------------------------------------------------------------------------------ refusals
@@ -304,7 +196,15 @@ def test_a_plain_pickle_is_refused_and_does_nothing(path, tmp_path):
 
 
 def test_a_newer_version_is_refused_by_number(write):
-    _refused(write(lambda data: data.update(version=2)), "has checkpoint version 2")
+    _refused(write(lambda data: data.update(version=3)), "has checkpoint version 3")
+
+
+def test_an_older_version_is_refused_and_told_what_reads_it(write):
+    words = (
+        "was written by gcn 0.1 (checkpoint version 1); this gcn reads version 2: "
+        "use gcn 0.1 for it, or learn anew"
+    )
+    _refused(write(lambda data: data.update(version=1)), words)
 
 
 def _set(data, keys, value):
@@ -314,23 +214,23 @@ def _set(data, keys, value):
 
 
 DAMAGE = {
-    "weights of another shape": (("model", 0, "weights", 0), torch.zeros(4, 1, 5, 5), "do not fit"),
-    "biases of another shape": (("model", 0, "weights", 1), torch.zeros(5), "biases do not fit"),
+    "weights of another shape": (("model", "weights", 0), torch.zeros(4, 1, 5, 5), "do not fit"),
+    "biases of another shape": (("model", "weights", 1), torch.zeros(5), "biases do not fit"),
     "weights not finite": (
-        ("model", 0, "weights", 0),
-        torch.full((4, 1, 3, 3), torch.nan),
+        ("model", "weights", 0),
+        torch.full((4, 1, 4, 4), torch.nan),
         "not finite",
     ),
-    "a layer too few": (("model", 1, "weights"), [torch.zeros(4, 1, 4, 4), torch.zeros(4)], "fit"),
-    "path of another shape": (("model", 0, "path", 0, 0), torch.zeros(4, 1, 5, 5), "do not fit"),
-    "no model": (("model",), [], "no model"),
-    "unknown boundary": (("model", 0, "boundary"), "mirror", "boundary"),
-    "unstable dynamics": (("model", 0, "langevin", "eps"), 1e9, "below 2 sigma"),
-    "a senseless layer": (("model", 0, "layers", 0, "size"), -3, "positive"),
+    "a layer too few": (("model", "weights"), [torch.zeros(4, 1, 4, 4), torch.zeros(4)], "fit"),
+    "path of another shape": (("model", "path", 0, 0), torch.zeros(4, 1, 5, 5), "do not fit"),
+    "no model": (("model",), {}, "damaged"),
+    "unknown boundary": (("model", "boundary"), "mirror", "boundary"),
+    "unstable dynamics": (("model", "langevin", "eps"), 1e9, "below 2 sigma"),
+    "a senseless layer": (("model", "layers", 0, "size"), -3, "positive"),
     "another mean": (("mean",), torch.zeros(3, 1, 1), "do not agree"),
     "images without a shape": (("observed",), torch.zeros(3), "do not agree"),
     "images that are none": (("observed",), "here", "damaged"),
-    "a bad config": (("config", "levels", 0, "langevin", "eps"), 1e9, "below 2 sigma"),
+    "a bad config": (("config", "langevin", "eps"), 1e9, "below 2 sigma"),
     "state of another shape": (("state", "weights", 0), torch.zeros(4, 1, 9, 9), "fit"),
     "state not finite": (
         ("state", "weights", 0),
@@ -338,43 +238,13 @@ DAMAGE = {
         "not finite",
     ),
     "chains of another shape": (("state", "chains"), torch.zeros(2, 3), "damaged"),
-    "a level that is not there": (("state", "level"), 7, "damaged"),
+    "a stage that is not there": (("state", "stage"), 7, "damaged"),
+    "an update that is not there": (("state", "update"), -1, "damaged"),
     "a mean that is no number": (("mean",), torch.full((1, 1, 1), torch.nan), "damaged"),
     "a version that is a tensor": (("version",), torch.zeros(2), "version"),
-    "sigma that is no number": (("model", 0, "langevin", "sigma"), float("nan"), "damaged"),
-    "a senseless scale": (("model", 0, "scale"), -1.0, "damaged"),
-    "a gain that is no number": (("model", 0, "centre_gain"), float("inf"), "damaged"),
-    "a gain that is many": (("state", "centre_gain"), torch.ones(2), "gain"),
-    "a matching stage of other colours": (
-        ("model", 0, "matching", 0, 0),
-        torch.zeros(4, 3, 3, 3),
-        "does not fit the network",
-    ),
-    "potentials of another number": (
-        ("model", 0, "matching", 0, 3),
-        torch.zeros(5, 256),
-        "do not fit its filters",
-    ),
-    "potentials that are no numbers": (
-        ("model", 0, "matching", 0, 3),
-        torch.full((4, 256), torch.inf),
-        "stage is not finite",
-    ),
-    "a spectral kernel without a middle": (
-        ("model", 0, "matching", 2, 0),
-        torch.zeros(1, 1, 4, 4),
-        "odd squares",
-    ),
-    "a spectral kernel that is not square in colours": (
-        ("model", 0, "matching", 2, 0),
-        torch.zeros(2, 1, 3, 3),
-        "colours to colours",
-    ),
-    "noise that is no number": (("model", 0, "matching_noise"), float("nan"), "finite number"),
-    "an octave out of range": (("model", 0, "matching", 0, 4), 99, "octave"),
-    "a matching stage that is cut": (("model", 0, "matching", 0), [torch.zeros(4)], "damaged"),
-    "matched chains that are none": (("state", "matched"), torch.full((1,), torch.nan), "finite"),
-    "steps that are text": (("model", 0, "sampler", "steps"), "many", "damaged"),
+    "sigma that is no number": (("model", "langevin", "sigma"), float("nan"), "damaged"),
+    "no steps": (("model", "sampler", "steps"), 0, "out of range"),
+    "steps that are text": (("model", "sampler", "steps"), "many", "damaged"),
 }
 
 

@@ -4,6 +4,6 @@ The mathematics lives in `gcn_cli.core`, the command line in `gcn_cli.cli`. Impo
 loads neither, nor PyTorch, so that the command line can answer before PyTorch is needed.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["__version__"]

@@ -8,31 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, state_to
+from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.clock import Clock, clock_text
 from gcn_cli.config import Config, dump
-from gcn_cli.core.drafts import KeptDrafts
+from gcn_cli.core.field import Plan
 from gcn_cli.core.guard import StepInfo
-from gcn_cli.core.level import LevelPlan, Machine, Plan
-from gcn_cli.core.matching import MatchInfo
-from gcn_cli.core.schedule import (
-    LearningState,
-    begin,
-    current_model,
-    latest_chains,
-    learn,
-    without_stale_path,
-)
+from gcn_cli.core.schedule import LearningState, begin, current_model, learn
+from gcn_cli.core.support import Machine
 from gcn_cli.errors import (
     CheckpointError,
     ConfigError,
@@ -50,11 +41,12 @@ from gcn_cli.imaging import (
     save_png,
 )
 from gcn_cli.machine import is_out_of_memory
+from gcn_cli.packing import state_to
 from gcn_cli.plan import Subject, build_plan, mean_colour
 from gcn_cli.progress import Progress
 from gcn_cli.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
 
-_HUGE, _MODERATE = 12, 6  # sides of an image, in fields of view of the widest network
+_HUGE, _MODERATE = 12, 6  # sides of an image, in fields of view of the network
 _GRID_CHAINS = 16
 
 
@@ -149,14 +141,14 @@ def plan_job(config: Config, job: Job) -> Plan:
 
 
 def size_hint(job: Job, plan: Plan) -> str | None:
-    """What to tell of an image that dwarfs what the networks see of it at a time."""
-    field = max(math.ceil(level.net.receptive_field / level.scale) for level in plan.levels)
+    """What to tell of an image that dwarfs what the network sees of it at a time."""
+    field = plan.net.receptive_field
     height, width = job.observed.shape[-2:]
     if min(height, width) < _HUGE * field:
         return None
     side = 64 * round(_MODERATE * field / 64)
     return (
-        f"{job.name}: of {width}x{height} px the networks see {field} px at a time; if its motifs "
+        f"{job.name}: of {width}x{height} px the network sees {field} px at a time; if its motifs "
         f"are wider, let it learn from a smaller copy: --set images.max_side={side}"
     )
 
@@ -171,23 +163,9 @@ def train_job(
     argv: Sequence[str] = (),
 ) -> TrainResult:
     """Learn one model in a new run folder below ``out``."""
-    plan_job(config, job)  # what cannot be learned leaves no folder behind
+    plan = plan_job(config, job)  # what cannot be learned leaves no folder behind
     folder = create_run_dir(out, job.name)
-    return train_in(folder, config, job, machine, progress, stop, argv)
-
-
-def train_in(
-    folder: Path,
-    config: Config,
-    job: Job,
-    machine: Machine,
-    progress: Progress,
-    stop: Stop,
-    argv: Sequence[str] = (),
-) -> TrainResult:
-    """Learn one model in an empty folder."""
     open_folder(folder, config, job, machine, argv)
-    plan = plan_job(config, job)
     return _run(config, plan, job, begin(), folder, machine, progress, stop)
 
 
@@ -208,11 +186,8 @@ def resume_job(
     machine: Machine,
     progress: Progress,
     stop: Stop,
-    name: str | None = None,
 ) -> TrainResult:
     """Go on where a run stopped, in place; ``config`` replaces the stored one to extend it.
-
-    ``name`` is what progress calls it, by default the folder's.
 
     Raises:
         CheckpointError: there is nothing to go on from.
@@ -220,20 +195,19 @@ def resume_job(
     """
     folder = folder if folder.is_dir() else folder.parent
     saved = load_checkpoint(folder)
-    job = Job(name or folder.name, saved.observed, saved.mean)
+    job = Job(folder.name, saved.observed, saved.mean)
     plan = plan_job(config or saved.config, job)
     if config is not None:
         _check_extension(plan_job(saved.config, job), plan, saved.state)
     config = config or saved.config
     if saved.state.complete(plan):
         return TrainResult(folder, complete=True, already=True)
-    begun = without_stale_path(plan, saved.state)
-    done = begun.done(plan)
+    done = saved.state.done(plan)
     kept = [r for r in read_jsonl(folder / "metrics.jsonl") if r["done"] <= done]
     text = "".join(_json_line(record) for record in kept)
     atomic_write_text(folder / "metrics.jsonl", text)
     atomic_write_text(folder / "config.yaml", dump(config))
-    state = state_to(begun, machine.device)
+    state = state_to(saved.state, machine.device)
     return _run(config, plan, job, state, folder, machine, progress, stop)
 
 
@@ -250,40 +224,24 @@ def finished_run(out: Path, name: str) -> Path | None:
 
 def _check_extension(old: Plan, new: Plan, state: LearningState) -> None:
     """Refuse a plan under which the saved state means something else."""
-    if (old.seed, *map(_frame, old.levels)) != (new.seed, *map(_frame, new.levels)):
+    if _frame(old) != _frame(new):
         raise ConfigError(
             "--resume may change how long and how fast a run learns, not its seed, networks, "
             "canvas or chains; start a new run for those"
         )
-    for index in range(state.level):
-        if old.levels[index] != new.levels[index]:
-            raise ConfigError(
-                f"level {index + 1} of this run is finished and cannot change; "
-                f"--set levels.{state.level}... changes the one at work"
-            )
-    updates = new.levels[state.level].stages[state.stage].learning.updates
+    updates = new.stages[state.stage].learning.updates
     if updates < state.update or (updates == state.update and not state.complete(new)):
         raise ConfigError(
-            f"level {state.level + 1} of this run has done {state.update} updates already; "
-            f"levels.{state.level}.learning.updates cannot fall to {updates}"
+            f"this run has done {state.update} updates already; "
+            f"learning.updates cannot fall to {updates}"
         )
 
 
-def _frame(level: LevelPlan) -> tuple[object, ...]:
+def _frame(plan: Plan) -> tuple[object, ...]:
     """What a saved state's tensors depend on."""
-    depths = tuple(stage.depth for stage in level.stages)
-    kinds = tuple(stage.learning.chains for stage in level.stages)
-    matching = level.matching and replace(level.matching, stages=0)
-    return (
-        level.net,
-        level.scale,
-        level.boundary,
-        level.canvas,
-        level.chains,
-        depths,
-        kinds,
-        matching,
-    )
+    depths = tuple(stage.depth for stage in plan.stages)
+    kinds = tuple(stage.learning.chains for stage in plan.stages)
+    return plan.seed, plan.net, plan.boundary, plan.canvas, plan.chains, depths, kinds
 
 
 def _json_line(record: object) -> str:
@@ -302,11 +260,10 @@ def _run(
 ) -> TrainResult:
     progress.start(plan.total_updates, job.name)
     clock = Clock(job.observed.shape)
-    course = _Course(config, plan, job, machine, folder, clock, progress)
     state, saved_at = begun, begun.done(plan)
     try:
-        for now, info in course.run(begun):
-            config, plan = course.config, course.plan
+        for now, info in _learned(config, plan, job, begun, folder, machine):
+            clock.add(plan, info)
             state, done = now, now.done(plan)
             append_jsonl(folder / "metrics.jsonl", _record(info, done, clock.elapsed))
             progress.update(done, _fields(info, clock.left(plan, state)))
@@ -331,69 +288,28 @@ def _run(
     return TrainResult(folder, state.complete(plan))
 
 
-@dataclass
-class _Course:
-    """Learning under a plan that may be shortened between two levels, to keep the budget."""
-
-    config: Config
-    plan: Plan
-    job: Job
-    machine: Machine
-    folder: Path
-    clock: Clock
-    progress: Progress
-    drafts: KeptDrafts = field(default_factory=dict)
-
-    def run(self, begun: LearningState) -> Iterator[tuple[LearningState, StepInfo | MatchInfo]]:
-        """`learn`, begun anew under the shorter plan where there is one."""
-        fresh = begun.done(self.plan) == 0  # the time that went before a resume is not known
-        state, going_on = begun, True
-        while going_on:
-            going_on = False
-            course = self._guarded(state)
-            for state, info in course:
-                self.clock.add(self.plan, info)
-                shorter = self.clock.shortened(self.config, self.plan, state) if fresh else None
-                if shorter is not None:
-                    self._adopt(shorter)
-                    going_on = True
-                yield state, info
-                if going_on:
-                    break
-
-    def _guarded(
-        self, state: LearningState
-    ) -> Iterator[tuple[LearningState, StepInfo | MatchInfo]]:
-        """`learn`, its failures told in the user's words; what was learned before is kept."""
-        config, plan, job, last = self.config, self.plan, self.job, state
-        course = learn(plan, job.observed, job.mean, state, self.machine, self.drafts)
-        try:
-            for last, info in course:
-                yield last, info
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise DeviceError(
-                    "out of memory; lower levels.*.learning.count (chains) or canvas"
-                ) from error
-            raise
-        except DivergenceError as error:
-            event = {"done": last.done(plan), "event": str(error)}
-            append_jsonl(self.folder / "metrics.jsonl", event)
-            if last.weights or last.finished:
-                _save(self.folder, config, plan, job, last)
-            raise
-
-    def _adopt(self, config: Config) -> None:
-        self.config, self.plan = config, plan_job(config, self.job)
-        atomic_write_text(self.folder / "config.yaml", dump(config))
-        self.progress.message(
-            f"{self.job.name}: later than expected; {self.plan.total_updates} updates in all, to "
-            f"keep the budget of {clock_text(config.budget)}"
-        )
+def _learned(
+    config: Config, plan: Plan, job: Job, begun: LearningState, folder: Path, machine: Machine
+) -> Iterator[tuple[LearningState, StepInfo]]:
+    """`learn`, its failures told in the user's words; what was learned before is kept."""
+    last = begun
+    try:
+        for last, info in learn(plan, job.observed, job.mean, begun, machine):
+            yield last, info
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise DeviceError("out of memory; lower learning.count (chains) or canvas") from error
+        raise
+    except DivergenceError as error:
+        event = {"done": last.done(plan), "event": str(error)}
+        append_jsonl(folder / "metrics.jsonl", event)
+        if last.weights:
+            _save(folder, config, plan, job, last)
+        raise
 
 
 def _save(folder: Path, config: Config, plan: Plan, job: Job, state: LearningState) -> None:
-    model = current_model(plan, state, job.observed, job.mean)
+    model = current_model(plan, state, job.mean)
     complete = state.complete(plan)
     save_checkpoint(
         folder / "run.pt", Checkpoint(config, job.observed, job.mean, state, model, complete)
@@ -401,27 +317,18 @@ def _save(folder: Path, config: Config, plan: Plan, job: Job, state: LearningSta
 
 
 def _write_grid(folder: Path, done: int, state: LearningState, mean: Tensor) -> None:
-    images = latest_chains(state)
-    if images.ndim == 4:  # between two levels there are no chains
-        grid = image_grid(list(images[:_GRID_CHAINS].cpu() + mean))
-        save_png(folder / f"samples-{done:06d}.png", grid)
+    grid = image_grid(list(state.chains.images[:_GRID_CHAINS].cpu() + mean))
+    save_png(folder / f"samples-{done:06d}.png", grid)
 
 
-def _record(info: StepInfo | MatchInfo, done: int, elapsed: float) -> dict[str, object]:
-    record: dict[str, object] = {"done": done, **asdict(info)}
-    if isinstance(info, StepInfo):
-        record |= {"gap": info.gap, "active": list(info.active)}
-    record["seconds"] = round(elapsed, 3)
-    return record
+def _record(info: StepInfo, done: int, elapsed: float) -> dict[str, object]:
+    """One update for ``metrics.jsonl``."""
+    told = {"done": done, **asdict(info), "gap": info.gap, "active": list(info.active)}
+    return {**told, "seconds": round(elapsed, 3)}
 
 
-def _fields(info: StepInfo | MatchInfo, left: float) -> dict[str, str]:
-    if isinstance(info, MatchInfo):
-        return {
-            "mismatch": f"{info.mismatch:.2f}",
-            "chains": f"{info.spread_chains:.1f}/{info.spread_data:.1f}",
-            "left": clock_text(left),
-        }
+def _fields(info: StepInfo, left: float) -> dict[str, str]:
+    """One update for the progress line."""
     return {
         "f(obs)-f(syn)": f"{info.gap:+.2f}",
         "B": f"{info.spread_basis:.1f}",

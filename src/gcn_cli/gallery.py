@@ -11,11 +11,10 @@ from torch import Tensor
 
 from gcn_cli import __version__
 from gcn_cli.checkpoint import Checkpoint
-from gcn_cli.core.level import Machine
-from gcn_cli.core.network import Boundary, ConvNet
+from gcn_cli.core.support import Machine
 from gcn_cli.core.synthesis import SynthesisInfo
 from gcn_cli.errors import DivergenceError, GcnError
-from gcn_cli.estimate import fitting_batch
+from gcn_cli.estimate import chain_bytes, fitting_batch
 from gcn_cli.imaging import image_grid, resize, save_png
 from gcn_cli.progress import Progress
 from gcn_cli.sampling import Request, batches, canvas_for, cut, sample
@@ -30,12 +29,9 @@ Watcher = Callable[[Tensor], None]
 
 def default_batch(saved: Checkpoint, request: Request, machine: Machine) -> int:
     """Chains to run at once, so that memory stays moderate."""
-    height, width = canvas_for(saved.model, request)
-    levels: list[tuple[ConvNet, tuple[int, int], Boundary]] = [
-        (lv.net, (round(height * lv.scale), round(width * lv.scale)), lv.boundary)
-        for lv in saved.model.levels
-    ]
-    return fitting_batch(levels, machine)
+    model, size = saved.model, canvas_for(saved.model, request)
+    one = chain_bytes(model.net, size, model.boundary, machine.dtype)
+    return fitting_batch(one, machine.device)
 
 
 def draw(
@@ -67,44 +63,21 @@ def _run(
     saved: Checkpoint, request: Request, machine: Machine, progress: Progress, watch: Watcher | None
 ) -> Tensor:
     last: SynthesisInfo | None = None
-    canvas = canvas_for(saved.model, request)
     try:
-        frames = _Frames()
         for info in sample(saved.model, request, machine):
             if last is None:
                 seeds = request.seeds
                 name = f"seed {seeds[0]}" + (f"..{seeds[-1]}" if len(seeds) > 1 else "")
                 progress.start(info.steps, name)
             last = info
-            progress.update(info.step, {"level": f"{info.level + 1}/{len(saved.model.levels)}"})
+            progress.update(info.step, {})
             if watch is not None:
-                for frame in frames.of(info):
-                    watch(cut(resize(frame, canvas), request))
+                watch(cut(info.images[0].cpu().contiguous(), request))
     finally:
         progress.close()
     if last is None:
         raise GcnError("this model takes no sampling steps")
     return cut(last.chains.add_(last.mean), request).cpu()  # in place: a large picture is held once
-
-
-class _Frames:
-    """What a film shows of the first chain: at levels with candidates, the chosen one alone."""
-
-    def __init__(self) -> None:
-        self._kept: list[list[Tensor]] = []
-
-    def of(self, info: SynthesisInfo) -> list[Tensor]:
-        """Frames (C, h, w) that can be shown by now."""
-        frame = info.images[0].cpu().contiguous()
-        if info.candidates == 1:
-            return [frame]
-        if info.chosen is not None:
-            chosen, self._kept = self._kept[int(info.chosen[0])], []
-            return chosen
-        if len(self._kept) == info.candidate:
-            self._kept.append([])
-        self._kept[-1].append(frame)
-        return []
 
 
 def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> dict[str, str]:
@@ -117,7 +90,6 @@ def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> d
         "gcn:size": f"{request.width}x{request.height}",
         "gcn:tile": request.tile,
         "gcn:temperature": f"{request.temperature:g}",
-        "gcn:candidates": ",".join(str(lv.sampler.candidates) for lv in saved.model.levels),
         "gcn:precision": str(machine.dtype).removeprefix("torch."),
     }
 

@@ -108,15 +108,6 @@ def evaluate_texture(exemplar: Tensor, samples: Tensor) -> TextureScores:
     )
 
 
-@torch.no_grad()
-def shape_distance(exemplar: Tensor, samples: Tensor) -> float:
-    """`TextureScores.struct` alone; arguments and errors as those of `evaluate_texture`."""
-    _check(exemplar, samples)
-    levels = _level_count(min(*exemplar.shape[1:], *samples.shape[2:]))
-    exemplar, samples = exemplar.detach().cpu().float(), samples.detach().cpu().float()
-    return _relative(_struct_distance(exemplar, levels), exemplar, samples.clamp(0, 255))
-
-
 def _check(exemplar: Tensor, samples: Tensor) -> None:
     if exemplar.ndim != 3 or samples.ndim != 4 or len(samples) == 0:
         raise ImageError("texture metrics need an exemplar (C, H, W) and samples (N, C, H, W)")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcn_cli.core.model import LevelModel
+from gcn_cli.core.model import Model
 from gcn_cli.imaging import atomic_write_bytes, image_grid, labelled_sheet
 from gcn_cli.inspection import Reconstruction
 
@@ -20,9 +20,9 @@ _FILTER_SIDE = 48  # px that a filter is enlarged to, about
 _GAIN = 4.0  # of the difference picture
 
 
-def filters_picture(level: LevelModel) -> Tensor:
+def filters_picture(model: Model) -> Tensor:
     """First-layer filters (3 or 1, H, W), strongest first; each spans its own range, 0 is grey."""
-    w = level.weights[0].w.detach().float().cpu()
+    w = model.weights[0].w.detach().float().cpu()
     norms = w.flatten(1).norm(dim=1)
     ordered = w[norms.argsort(descending=True)]
     peak = ordered.flatten(1).abs().amax(1).clamp_min(1e-12).view(-1, 1, 1, 1)
@@ -52,18 +52,17 @@ def training_curve(records: Sequence[dict[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     gap, spread, active = figure.subplots(3, 1, sharex=True)
     gap.axhline(0, color="0.7", linewidth=1)
-    for level in sorted({int(r["level"]) for r in records if "gap" in r}):
-        mine = [r for r in records if r.get("level") == level and "gap" in r]
-        done, colour = [r["done"] for r in mine], f"C{level}"
-        gap.plot(done, _values(mine, "gap"), color=colour, label=f"level {level + 1}")
-        spread.plot(done, _values(mine, "spread_data"), color=colour, linestyle=":")
-        spread.plot(done, _values(mine, "spread_chains"), color=colour)
-        spread.plot(done, _values(mine, "spread_basis"), color=colour, linestyle="--")
-        for layer in range(len(mine[-1].get("active", ()))):
-            shares = [_at(r.get("active", ()), layer) for r in mine]
-            active.plot(done, shares, color=colour, alpha=1 - 0.6 * layer / (layer + 2))
+    mine = [r for r in records if "gap" in r]
+    done, colour = [r["done"] for r in mine], "C0"
+    gap.plot(done, _values(mine, "gap"), color=colour)
+    spread.plot(done, _values(mine, "spread_data"), color=colour, linestyle=":")
+    spread.plot(done, _values(mine, "spread_chains"), color=colour)
+    spread.plot(done, _values(mine, "spread_basis"), color=colour, linestyle="--")
+    depth = max((len(r.get("active", ())) for r in mine), default=0)  # layers may be grown
+    for layer in range(depth):
+        shares = [_at(r.get("active", ()), layer) for r in mine]
+        active.plot(done, shares, color=colour, alpha=1 - 0.6 * layer / (layer + 2))
     gap.set_ylabel("f(obs) - f(syn), nats per px")
-    gap.legend(frameon=False)
     spread.set_ylabel("spread, grey levels\nchains -, data :, B --")
     active.set_ylabel("active units\n(deeper layers fainter)")
     active.set_xlabel("update")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
-from gcn_cli.checkpoint import Checkpoint
-from gcn_cli.core.level import Machine
-from gcn_cli.core.model import Model, informed
+from gcn_cli.core.model import Model
+from gcn_cli.core.support import Machine
 from gcn_cli.core.synthesis import SynthesisInfo, synthesize
 from gcn_cli.errors import DeviceError, UsageError
 from gcn_cli.machine import is_out_of_memory
 
 Tiling = Literal["none", "x", "y", "xy"]
 MAX_SIDE = 32768
-_WINDOW = 1024  # units of a level's top layer; wider levels are computed window by window
+_WINDOW = 1024  # units of the top layer; wider canvases are computed window by window
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Request:
 def canvas_for(model: Model, request: Request) -> tuple[int, int]:
     """The canvas (H, W) to compute: the request itself where it tiles, else rounded up.
 
-    A canvas holds at least one receptive field of every level; what exceeds the request is cut.
+    A canvas holds at least one receptive field; what exceeds the request is cut.
 
     Raises:
         UsageError: a side that must tile is not a multiple of the model's stride, a model
@@ -42,7 +41,7 @@ def canvas_for(model: Model, request: Request) -> tuple[int, int]:
     """
     if not (1 <= request.width <= MAX_SIDE and 1 <= request.height <= MAX_SIDE):
         raise UsageError(f"sizes lie between 1 and {MAX_SIDE} px")
-    bounded = any(level.boundary == "bounded" for level in model.levels)
+    bounded = model.boundary == "bounded"
     if bounded and request.tile != "none":
         raise UsageError("this model was learned on a bounded canvas and cannot tile")
     least = model.receptive_field
@@ -91,14 +90,6 @@ def sample(model: Model, request: Request, machine: Machine) -> Iterator[Synthes
         if is_out_of_memory(error):
             raise DeviceError("out of memory; ask for a smaller --size or --batch") from error
         raise
-
-
-def with_candidates(saved: Checkpoint, count: int) -> Checkpoint:
-    """The checkpoint with ``count`` candidates at the coarsest level of its model."""
-    first, *finer = saved.model.levels
-    first = replace(first, sampler=replace(first.sampler, candidates=count))
-    first = informed(first, saved.observed - saved.mean)
-    return replace(saved, model=replace(saved.model, levels=(first, *finer)))
 
 
 def cut(images: Tensor, request: Request) -> Tensor:

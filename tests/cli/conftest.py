@@ -24,14 +24,12 @@ Invoke = Callable[..., Result]
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 
-def _level(reduce: int = 1, chains: str = "persistent", **langevin: Any) -> dict[str, Any]:
-    layers = [{"filters": 8, "size": 4, "stride": 2}, {"filters": 8, "size": 3}]
-    if reduce > 1:
-        layers = [{"filters": 8, "size": 3}, {"filters": 8, "size": 3}]
+def _config(chains: str = "persistent", **learning: Any) -> dict[str, Any]:
     return {
-        "reduce": reduce,
-        "layers": layers,
-        "langevin": {"sigma": 20.0, "eps": 6.0, **langevin},
+        "boundary": "torus",
+        "canvas": 32,
+        "layers": [{"filters": 8, "size": 4, "stride": 2}, {"filters": 8, "size": 3}],
+        "langevin": {"sigma": 20.0, "eps": 6.0},
         "init": {"top_gain": 0.3},
         "learning": {
             "chains": chains,
@@ -39,35 +37,32 @@ def _level(reduce: int = 1, chains: str = "persistent", **langevin: Any) -> dict
             "steps": 3,
             "updates": 6,
             "optimiser": {"name": "adam", "rate": 1e-3},
-            "pool": 2,
+            **learning,
         },
         "sampling": {"start_noise": 1.0},
     }
 
 
+def _dithered() -> dict[str, Any]:
+    """Fresh chains, a path to replay, the stride's phases averaged."""
+    config = _config("restart", path_every=3, averaging=0.9)
+    config["langevin"]["dither"] = True
+    config["sampling"]["polish"] = 2
+    return config
+
+
 def _bounded() -> dict[str, Any]:
-    level = _level(chains="data")
-    level["layers"] = [
+    config = _config("data")
+    del config["canvas"]
+    config["boundary"] = "bounded"
+    config["layers"] = [
         {"filters": 8, "size": 4, "stride": 2, "padding": 1},
         {"filters": 4, "size": 3, "padding": 1},
     ]
-    return level
+    return config
 
 
-CONFIGS: dict[str, dict[str, Any]] = {
-    "plain": {"boundary": "torus", "canvas": 32, "levels": [_level()]},
-    "pyramid": {
-        "boundary": "torus",
-        "canvas": 32,
-        "levels": [_level(2, "restart", cooling=0.5), _level(1, "restart", dither=True)],
-    },
-    "matched": {
-        "boundary": "torus",
-        "canvas": 32,
-        "levels": [{**_level(), "matching": {"stages": 4, "count": 2, "filters": 8}}],
-    },
-    "bounded": {"boundary": "bounded", "levels": [_bounded()]},
-}
+CONFIGS = {"plain": _config(), "dithered": _dithered(), "bounded": _bounded()}
 
 
 def _picture(seed: int, channels: int = 3, side: int = 32) -> torch.Tensor:

@@ -20,14 +20,17 @@ TRAIN = [
         "--images {box}/small.png",
         "small.png: the image is 6x6 px; the network sees windows of 8 px",
     ),
-    ("--config textur --images {box}/images", "no preset 'textur'; did you mean 'texture'?"),
+    (
+        "--config paper-textur --images {box}/images",
+        "no preset 'paper-textur'; did you mean 'paper-texture'?",
+    ),
     ("--config {box}/no.yaml --images {box}/images", "cannot read config"),
-    ("--config frame --preset texture --images {box}/images", "two presets at once"),
+    ("--config frame --preset paper-cd --images {box}/images", "two presets at once"),
     ("--images {box}/images --set sed=1", "unknown key 'sed'; did you mean 'seed'?"),
-    ("--images {box}/images --set levels.0.langevin.eps=40", "eps must be below 2 sigma = 40"),
+    ("--images {box}/images --set langevin.eps=40", "eps must be below 2 sigma = 40"),
     ("--images {box}/images --set seed", "an override reads key=value"),
-    ("--images {box}/images --set levels.9.reduce=1", "'9' is not an index into 1 items"),
-    ("--images {box}/images --set canvas=8 --set levels.0.layers.1.size=9", "needs at least 20 px"),
+    ("--images {box}/images --set layers.9.size=1", "'9' is not an index into 2 items"),
+    ("--images {box}/images --set canvas=8 --set layers.1.size=9", "needs at least 20 px"),
     ("--images {box}/images --max-time soon", "a time reads like"),
     (
         "--images {box}/images --device cuda:99",
@@ -99,7 +102,8 @@ def test_a_bounded_model_cannot_tile(gcn, run):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 @pytest.mark.parametrize("verb", ["train", "synthesize", "inspect"])
 def test_missing_hardware_is_an_error(gcn, box, run, verb):
-    words = ("--images", box / "images") if verb == "train" else ("--ckpt", run())
+    learning = ("--images", box / "images", "--preset", "frame")
+    words = learning if verb == "train" else ("--ckpt", run())
     assert "no CUDA device" in _refused(gcn(verb, *words, "--device", "cuda"))
 
 
@@ -151,7 +155,8 @@ def test_evaluate_refuses_mixed_sizes(gcn, box):
     assert "several sizes" in _refused(gcn("evaluate", *words))
 
 
-def test_config_refusals(gcn, tmp_path):
+def test_config_refusals(gcn, tmp_path, monkeypatch):
+    monkeypatch.setattr("gcn_cli.config.DEFAULT_PRESET", "frame")
     file = tmp_path / "bad.yaml"
     file.write_text("seed: [1\n", encoding="utf-8")
     assert "not valid YAML" in _refused(gcn("config", "validate", file))
@@ -177,7 +182,7 @@ def test_debug_shows_the_traceback(gcn, monkeypatch):
 
 
 def test_a_process_fails_like_the_runner(process, tmp_path):
-    failing = process("train", "--images", tmp_path / "nowhere")
+    failing = process("train", "--images", tmp_path / "nowhere", "--preset", "frame")
     stdout, stderr = failing.communicate(timeout=60)
     assert (failing.returncode, stdout) == (2, "")
     assert stderr == f"error: {tmp_path / 'nowhere'} does not exist\n"

@@ -18,10 +18,10 @@ LIBRARY = [
     "gallery",
     "inspection",
     "machine",
+    "packing",
     "plan",
     "report",
     "sampling",
-    "trials",
     "video",
 ]
 LAYERS = [

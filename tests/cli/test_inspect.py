@@ -10,13 +10,12 @@ import yaml
 
 from gcn_cli import report
 from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.cli.inspect import _print_columns
 from gcn_cli.config import preset_names
-from gcn_cli.core.level import Machine
+from gcn_cli.core.support import Machine
 from gcn_cli.imaging import load_image
-from gcn_cli.inspection import LevelCourse, TrainingFacts, inner, reconstruct
+from gcn_cli.inspection import Course, TrainingFacts, inner, reconstruct
 
-COURSE = LevelCourse(
+COURSE = Course(
     updates=100,
     gap=0.01,
     gap_spread=0.1,
@@ -34,41 +33,24 @@ def _json(gcn, *words):
     return json.loads(result.stdout)
 
 
-def test_json_tells_the_levels(gcn, trained):
-    told = _json(gcn, "--ckpt", trained["pyramid"])
-    coarse, fine = told["levels"]
-    assert coarse["layers"] == ["8@3", "8@3"]
-    assert (coarse["scale"], coarse["receptive_field"], coarse["receptive_field_full"]) == (
-        0.5,
-        5,
-        10,
-    )
-    assert (fine["parameters"], fine["sigma"], fine["eps"], fine["eta"]) == (976, 20, 6, 0.045)
-    assert told["fingerprint"] == load_checkpoint(trained["pyramid"]).fingerprint
+def test_json_tells_the_field_and_its_training(gcn, trained):
+    told = _json(gcn, "--ckpt", trained["dithered"])
+    field = told["field"]
+    assert field["layers"] == ["8@4/2", "8@3"]
+    assert (field["receptive_field"], field["boundary"]) == (8, "torus")
+    assert (field["parameters"], field["sigma"], field["eps"], field["eta"]) == (976, 20, 6, 0.045)
+    assert (field["snapshots"], field["steps"]) == (2, 3 * 3 + 2)
+    assert (told["parameters"], told["receptive_field"], told["multiple"]) == (976, 8, 2)
+    assert told["fingerprint"] == load_checkpoint(trained["dithered"]).fingerprint
     training = told["training"]
-    assert (training["done"], training["planned"], training["complete"]) == (12, 12, True)
-    assert [course["updates"] for course in training["courses"]] == [6, 6]
+    assert (training["done"], training["planned"], training["complete"]) == (6, 6, True)
+    assert training["course"]["updates"] == 6
     assert training["verdict"].startswith("converged: ")
 
 
-def test_a_matching_path_is_told_and_drawn(gcn, trained, tmp_path):
-    told = _json(gcn, "--ckpt", trained["matched"], "--samples", 2)
-    assert told["levels"][0]["matching_stages"] == 4
-    assert told["levels"][0]["steps"] == 3 + 4
-    (course,) = told["training"]["courses"]
-    assert course["updates"] == 6  # those of the network alone
-    first, last = course["mismatch"]
-    assert 0 < last < first
-    assert (told["training"]["done"], told["training"]["planned"]) == (10, 10)
-    text = gcn("inspect", "--ckpt", trained["matched"], "--out", tmp_path)
-    assert text.exit_code == 0, text.stderr
-    assert f"{first:.2f} to {last:.2f}" in text.stdout
-    assert (tmp_path / "filters-level1.png").is_file()
-
-
 def test_plain_text_when_piped(gcn, trained):
-    result = gcn("inspect", "--ckpt", trained["pyramid"])
-    assert "receptive field     5 px (10 full size)" in result.stdout
+    result = gcn("inspect", "--ckpt", trained["dithered"])
+    assert "receptive field     8 px\n" in result.stdout
     assert "\x1b" not in result.stdout
     assert "converged: " in result.stdout
     assert result.stderr == ""
@@ -85,30 +67,30 @@ def test_a_checkpoint_alone_has_no_verdict(gcn, run, tmp_path):
     ("changes", "begins"),
     [
         ({}, "converged: yes"),
-        ({"gap": 0.5}, "converged: no; level 1: mean gap +0.5"),
+        ({"gap": 0.5}, "converged: no; mean gap +0.5"),
         ({"gap": 0.5, "gap_spread": 0.6}, "converged: yes"),
         ({"gap": 0.5, "reference_energy": 20.0}, "converged: yes"),
-        ({"spread_chains": 30.0}, "converged: no; level 1: the chains' spread is 71 %"),
+        ({"spread_chains": 30.0}, "converged: no; the chains' spread is 71 %"),
         ({"gap": float("nan")}, "converged: no"),
     ],
 )
 def test_the_verdict(changes, begins):
-    course = LevelCourse(**{**vars(COURSE), **changes})
-    facts = TrainingFacts(100, 100, True, 0, (), (course,))
+    course = Course(**{**vars(COURSE), **changes})
+    facts = TrainingFacts(100, 100, True, 0, (), course)
     assert facts.verdict.startswith(begins)
 
 
 def test_an_unfinished_run_is_not_converged_yet():
-    facts = TrainingFacts(50, 100, False, 0, (), (COURSE,))
+    facts = TrainingFacts(50, 100, False, 0, (), COURSE)
     assert facts.verdict == "converged: not yet; 50 of 100 updates are done"
 
 
 def test_pictures(gcn, trained, box, tmp_path, listing):
     result = gcn(
-        *("inspect", "--ckpt", trained["pyramid"], "--image", box / "images" / "ash.png"),
+        *("inspect", "--ckpt", trained["dithered"], "--image", box / "images" / "ash.png"),
         *("--samples", 2, "--out", tmp_path / "report"),
     )
-    names = {"filters-level1.png", "filters-level2.png", "reconstruction.png", "samples.png"}
+    names = {"filters.png", "reconstruction.png", "samples.png"}
     names |= {"training-curve.png"} if report.can_plot() else set()
     assert listing(tmp_path) == {f"report/{name}" for name in names}
     assert {line for line in result.stdout.splitlines() if line.endswith(".png")} == {
@@ -123,10 +105,10 @@ def test_without_matplotlib_the_rest_is_drawn(gcn, trained, tmp_path, listing, m
     result = gcn("inspect", "--ckpt", trained["plain"], "--out", tmp_path)
     assert result.exit_code == 0
     assert "pip install 'gcn-cli[report]'" in result.stderr
-    assert listing(tmp_path) == {"filters-level1.png"}
+    assert listing(tmp_path) == {"filters.png"}
 
 
-@pytest.mark.parametrize("name", ["plain", "pyramid", "bounded"])
+@pytest.mark.parametrize("name", ["plain", "dithered", "bounded"])
 def test_reconstruction(gcn, trained, box, name):
     image = box / "images" / "ash.png"
     told = _json(gcn, "--ckpt", trained[name], "--image", image)["reconstruction"]
@@ -135,11 +117,11 @@ def test_reconstruction(gcn, trained, box, name):
     rest = inner(found.image - found.output, found.margin)
     assert told["rms_error"] == pytest.approx(float(rest.square().mean().sqrt()), rel=1e-5)
     assert told["relative_error"] == pytest.approx(told["rms_error"] / 40, rel=0.3)
-    if name == "bounded":  # one level, no phase to average over: the reference's own basis
-        level = saved.model.levels[0]
+    if name == "bounded":  # no phase to average over: the reference's own basis
+        model = saved.model
         centred = (load_image(image) - saved.mean)[None]
-        basis = level.net.basis(centred, level.weights, "bounded")[0]
-        wanted = saved.mean + level.langevin.sigma**2 * basis
+        basis = model.net.basis(centred, model.weights, "bounded")[0]
+        wanted = saved.mean + model.langevin.sigma**2 * basis
         torch.testing.assert_close(found.output, wanted, rtol=1e-4, atol=1e-3)
 
 
@@ -166,14 +148,14 @@ def test_evaluate(gcn, box):
 def test_config_list_and_show(gcn):
     listed = gcn("config", "list")
     assert [line.split()[0] for line in listed.stdout.splitlines()] == preset_names()
-    shown = gcn("config", "show", "texture", "--set", "seed=5")
+    shown = gcn("config", "show", "frame", "--set", "seed=5")
     assert yaml.safe_load(shown.stdout)["seed"] == 5
 
 
 def test_config_validate(gcn, box):
-    result = gcn("config", "validate", box / "pyramid.yaml")
+    result = gcn("config", "validate", box / "plain.yaml")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "valid: 2 levels" in result.stderr
+    assert "valid: 2 layers" in result.stderr
 
 
 def test_doctor(gcn):
@@ -182,19 +164,3 @@ def test_doctor(gcn):
     assert told["auto_precision"] in ("fp32", "bf16")
     assert told["presets"] == preset_names()
     assert "auto precision" in gcn("doctor").stdout
-
-
-def test_many_levels_are_told_in_blocks_and_equal_neighbours_once(capsys):
-    levels = [[("steps", str(n)), ("scale", "1")] for n in (15, 3, 3, 3, 10, 11, 12)]
-    _print_columns("a cascade", levels)
-    told = [line.split("  ") for line in capsys.readouterr().out.splitlines() if line.strip()]
-    told = [[cell.strip() for cell in line if cell.strip()] for line in told]
-    assert told == [
-        ["a cascade"],
-        ["level 1", "levels 2 to 4", "level 5", "level 6"],
-        ["steps", "15", "3", "10", "11"],
-        ["scale", "1", "1", "1", "1"],
-        ["level 7"],
-        ["steps", "12"],
-        ["scale", "1"],
-    ]

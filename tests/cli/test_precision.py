@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.core.level import Machine
+from gcn_cli.core.support import Machine
 from gcn_cli.metrics import evaluate_texture
 from gcn_cli.sampling import Request, sample
 
@@ -22,7 +22,7 @@ def _figures(saved, dtype, temperature=1.0):
     return torch.tensor([[getattr(one, kind) for kind in kinds] for one in told])
 
 
-@pytest.mark.parametrize("name", ["plain", "pyramid"])
+@pytest.mark.parametrize("name", ["plain", "dithered"])
 def test_bfloat16_changes_no_figure_beyond_the_spread_of_seeds(trained, name):
     saved = load_checkpoint(trained[name])
     exact, rough = (_figures(saved, dtype) for dtype in (torch.float32, torch.bfloat16))

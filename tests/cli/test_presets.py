@@ -9,18 +9,10 @@ from gcn_cli.config import preset_names
 from gcn_cli.imaging import image_grid, load_image, save_png
 
 TEXTURES = Path(__file__).resolve().parents[2] / "textures"
-CASCADES = [
-    "levels.*.matching.count=2",
-    "levels.*.learning.pool=2",
-    "levels.0.sampling.candidates=2",
-    "levels.0.sampling.drafts=2",
-]
 SMALLER = {
-    "texture": CASCADES,
-    "texture-best": CASCADES,
-    "paper-texture": ["images.size=96", "levels.0.learning.count=2"],
-    "paper-object": ["images.size=64", "levels.0.learning.count=2"],
-    "paper-cd": ["images.size=64", "levels.0.learning.count=4", "levels.0.sampling.steps=2"],
+    "paper-texture": ["images.size=96", "learning.count=2"],
+    "paper-object": ["images.size=64", "learning.count=2"],
+    "paper-cd": ["images.size=64", "learning.count=4", "sampling.steps=2"],
 }
 
 
@@ -36,7 +28,7 @@ def pictures(tmp_path):
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_preset_trains_and_samples(preset, gcn, pictures, tmp_path):
-    changes = ["pace=0.001", *SMALLER.get(preset, [])]
+    changes = ["learning.updates=1", *SMALLER.get(preset, [])]
     sets = [word for change in changes for word in ("--set", change)]
     out = tmp_path / "runs"
     trained = gcn("train", "--images", pictures, "--config", preset, *sets, "--out", out)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import json
 import signal
 import time
@@ -14,7 +12,7 @@ import torch
 import yaml
 
 from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.config import read_yaml, resolve
+from gcn_cli.config import DEFAULT_PRESET, read_yaml, resolve
 from gcn_cli.imaging import save_png
 from gcn_cli.rundir import read_jsonl
 
@@ -92,31 +90,33 @@ def test_the_seed_flag_wins_over_set(gcn, box, tmp_path):
 
 
 def test_dry_run_prints_the_config_and_the_cost_and_writes_nothing(gcn, box, tmp_path, listing):
-    result = _train(gcn, box, tmp_path / "runs", "--dry-run", "--set", "pace=2", config="pyramid")
+    result = _train(gcn, box, tmp_path / "runs", "--dry-run", "--set", "output.grid_every=2")
     assert result.exit_code == 0
-    assert yaml.safe_load(result.stdout)["pace"] == 2
+    assert yaml.safe_load(result.stdout)["output"]["grid_every"] == 2
     file = tmp_path / "again.yaml"
     file.write_text(result.stdout, encoding="utf-8")
-    assert resolve(file=file).pace == 2
-    for word in ("level 1: 8@3, 8@3; 808 parameters", "1,784 parameters, 24 updates", "MiB and"):
+    assert resolve(file=file).output.grid_every == 2
+    for word in ("8@4/2, 8@3; 976 parameters", "976 parameters, 6 updates", "MiB and"):
         assert word in result.stderr
     assert listing(tmp_path) == {"again.yaml"}
 
 
-@pytest.mark.parametrize(("side", "told"), [(119, False), (120, True)])
+@pytest.mark.parametrize(("side", "told"), [(95, False), (96, True)])
 def test_images_that_dwarf_the_networks_are_told_of(gcn, box, tmp_path, side, told):
     image = tmp_path / "large.png"
     noise = torch.randint(256, (3, side, side), generator=torch.Generator().manual_seed(0))
     save_png(image, noise.float())
     out = tmp_path / "runs"
-    result = _train(gcn, box, out, "--dry-run", "--images", image, config="pyramid")
+    result = _train(gcn, box, out, "--dry-run", "--images", image)
     assert result.exit_code == 0
     assert ("a smaller copy: --set images.max_side=64" in result.stderr) == told
 
 
-def test_the_default_preset_is_texture(gcn, box):
+def test_without_a_config_the_default_preset_is_taken(gcn, box, monkeypatch):
+    assert DEFAULT_PRESET == "texture"
+    monkeypatch.setattr("gcn_cli.config.DEFAULT_PRESET", "frame")
     result = gcn("train", "--images", box / "images", "--dry-run", "--quiet")
-    assert yaml.safe_load(result.stdout)["name"] == "texture"
+    assert yaml.safe_load(result.stdout)["name"] == "frame"
 
 
 def test_a_preset_under_a_file(gcn, box, tmp_path):
@@ -127,7 +127,7 @@ def test_a_preset_under_a_file(gcn, box, tmp_path):
         *("--config", file, "--preset", "frame"),
     )
     config = yaml.safe_load(result.stdout)
-    assert (config["name"], config["seed"], len(config["levels"])) == ("frame", 3, 1)
+    assert (config["name"], config["seed"], len(config["layers"])) == ("frame", 3, 1)
 
 
 def test_skip_existing_leaves_complete_runs_out(gcn, box, tmp_path, listing):
@@ -146,7 +146,7 @@ def test_skip_existing_learns_unfinished_ones_again(gcn, box, tmp_path):
 
 def test_time_runs_out(gcn, box, tmp_path):
     slowly = ("updates=100000", "optimiser.rate=1e-9")
-    words = ["--max-time", "1s", *(w for s in slowly for w in ("--set", f"levels.0.learning.{s}"))]
+    words = ["--max-time", "1s", *(w for s in slowly for w in ("--set", f"learning.{s}"))]
     result = _train(gcn, box, tmp_path, *words, images="images")
     assert result.exit_code == 0
     assert result.stdout == ""
@@ -158,7 +158,7 @@ def test_time_runs_out(gcn, box, tmp_path):
 
 
 def test_divergence_is_told_and_the_others_are_learned(gcn, box, tmp_path):
-    words = ("--set", "levels.0.learning.optimiser.rate=1e9", "--set", "guard.retries=0")
+    words = ("--set", "learning.optimiser.rate=1e9", "--set", "guard.retries=0")
     result = _train(gcn, box, tmp_path, *words, images="images")
     assert result.exit_code == 3
     assert result.stdout == ""
@@ -176,10 +176,9 @@ def test_divergence_is_told_and_the_others_are_learned(gcn, box, tmp_path):
 # ------------------------------------------------------------------------------- going on
 
 
-@pytest.mark.parametrize("config", ["plain", "pyramid", "matched", "bounded"])
+@pytest.mark.parametrize("config", ["plain", "dithered", "bounded"])
 def test_three_and_three_updates_are_six(gcn, box, tmp_path, trained, process, config):
-    last = len(load_checkpoint(trained[config]).model.levels) - 1
-    key = f"levels.{last}.learning.updates"
+    key = "learning.updates"
     half = _train(gcn, box, tmp_path, "--set", f"{key}=3", config=config)
     run = Path(half.stdout.strip())
     going_on = process("train", "--resume", run, "--set", f"{key}=6")
@@ -187,7 +186,7 @@ def test_three_and_three_updates_are_six(gcn, box, tmp_path, trained, process, c
     assert (going_on.returncode, stdout) == (0, f"{run}\n"), stderr
     assert _same(_raw(run), _raw(trained[config]))
     told, whole = (
-        [(r["done"], r.get("gap", r.get("mismatch"))) for r in read_jsonl(x / "metrics.jsonl")]
+        [(r["done"], r["gap"]) for r in read_jsonl(x / "metrics.jsonl")]
         for x in (run, trained[config])
     )
     assert told == whole
@@ -207,14 +206,14 @@ def test_a_complete_run_has_nothing_left(gcn, run):
     [
         ("seed=3", "not its seed, networks, canvas or chains"),
         ("canvas=16", "not its seed, networks, canvas or chains"),
-        ("levels.1.layers.0.filters=4", "not its seed, networks, canvas or chains"),
-        ("levels.0.learning.updates=9", "level 1 of this run is finished"),
-        ("levels.1.learning.updates=3", "cannot fall to 3"),
-        ("levels.1.lerning.updates=3", "did you mean 'learning'?"),
+        ("layers.0.filters=4", "not its seed, networks, canvas or chains"),
+        ("learning.chains=restart", "not its seed, networks, canvas or chains"),
+        ("learning.updates=3", "cannot fall to 3"),
+        ("lerning.updates=3", "did you mean 'learning'?"),
     ],
 )
 def test_what_a_resumed_run_cannot_change(gcn, run, change, sentence):
-    folder = run("pyramid")
+    folder = run()
     before = {path: path.read_bytes() for path in folder.iterdir()}
     result = gcn("train", "--resume", folder, "--set", change)
     assert result.exit_code == 2
@@ -229,8 +228,8 @@ def test_what_a_resumed_run_cannot_change(gcn, run, change, sentence):
 def test_a_signal_saves_and_stops(box, tmp_path, process, number, code):
     running = process(
         *("train", "--images", box / "images" / "ash.png", "--config", box / "plain.yaml"),
-        *("--out", tmp_path, "--set", "levels.0.learning.updates=1000000"),
-        *("--set", "levels.0.learning.optimiser.rate=1e-9"),
+        *("--out", tmp_path, "--set", "learning.updates=1000000"),
+        *("--set", "learning.optimiser.rate=1e-9"),
     )
     metrics = tmp_path / "00000-ash" / "metrics.jsonl"
     deadline = time.monotonic() + 60
@@ -253,143 +252,19 @@ def test_meta_tells_the_image(trained):
     assert meta["images"][0].endswith("ash.png")
 
 
-def test_a_budget_lowers_the_pace_and_never_raises_it(gcn, box, tmp_path, monkeypatch):
-    """The machine is played: it would take 100 s, whatever the plan."""
-    from gcn_cli import estimate
-
-    monkeypatch.setattr(estimate, "_speed", lambda *_: estimate.Speed(100.0))
-    paces = {}
-    for budget in (0, 30, 200):
-        out = tmp_path / str(budget)
-        result = _train(gcn, box, out, "--set", f"budget={budget}")
-        assert result.exit_code == 0, result.stderr
-        stored = read_yaml(Path(result.stdout.strip()) / "config.yaml")
-        paces[budget] = stored["pace"]
-        assert ("to keep the budget of 30s" in result.stderr) == (budget == 30)
-        done = read_jsonl(Path(result.stdout.strip()) / "metrics.jsonl")[-1]["done"]
-        assert done == max(1, round(6 * stored["pace"]))
-    assert paces == {0: 1.0, 30: 0.3, 200: 1.0}
-    dry = _train(gcn, box, tmp_path / "dry", "--dry-run", "--set", "budget=30")
-    assert "pace 0.3, to keep the budget of 30s" in dry.stderr
-    assert not (tmp_path / "dry").exists()
-
-
-def test_a_budget_leaves_out_optional_levels_before_it_lowers_the_pace(
-    small_config, small_level, picture, monkeypatch
-):
-    """The machine is played: 10 s a level; the half size has more of them to spare."""
-    from gcn_cli import estimate
-    from gcn_cli.core.level import Machine
-    from gcn_cli.experiment import Job, plan_job
-
-    monkeypatch.setattr(estimate, "_speed", lambda *_: estimate.Speed(10.0))
-    machine = Machine(torch.device("cpu"), torch.float32)
-    job = Job("x", picture.repeat(1, 1, 2, 2), picture.mean().view(1, 1, 1))
-    levels = [
-        small_level(reduce, optional=optional, learning={"updates": updates})
-        for updates, reduce, optional in (
-            (1, 2, False),
-            (2, 2, True),
-            (3, 2, True),
-            (4, 1, True),
-            (5, 1, False),
-        )
-    ]
-
-    def fitted(budget, **changes):
-        config = small_config(*levels, budget=budget, **changes)
-        plans = [plan_job(config, job)] * config.trials
-        found = estimate.fit_budget(config, plans, job.observed, machine)
-        return [level.learning.updates for level in found.levels], found.pace
-
-    assert fitted(50) == ([1, 2, 3, 4, 5], 1.0)
-    assert fitted(45) == ([1, 2, 4, 5], 1.0)
-    assert fitted(39) == ([1, 4, 5], 1.0)  # of one each, that of the half size
-    assert fitted(21) == ([1, 5], 1.0)
-    assert fitted(10) == ([1, 5], 0.5)
-    assert fitted(50, trials=2) == ([1, 2, 3, 4, 5], 0.5)
-
-
-def test_levels_that_cost_the_same_are_timed_once(small_config, small_level, picture, monkeypatch):
-    """Starting a cascade of alike fields must not take as long as a field of them."""
-    from gcn_cli import estimate
-    from gcn_cli.core.level import Machine
-    from gcn_cli.experiment import Job, plan_job
-
-    tried: dict[str, list[int]] = {"updates": [], "stages": []}
-    seconds = {8: 1.0, 16: 3.0}  # by the side of the canvas
-
-    def play_update(level, *_):
-        tried["updates"].append(level.canvas[0])
-        return 0.0, seconds[level.canvas[0]]
-
-    def play_stage(params, *_):
-        tried["stages"].append(params.canvas[0])
-        return 0.5, 0.0
-
-    monkeypatch.setattr(estimate, "_update_seconds", play_update)
-    monkeypatch.setattr(estimate, "_stage_seconds", play_stage)
-    machine = Machine(torch.device("cpu"), torch.float32)
-    job = Job("x", picture.repeat(1, 1, 2, 2), picture.mean().view(1, 1, 1))
-
-    def level(reduce, updates, rate, stages):
-        learning = {"updates": updates, "steps": 1, "optimiser": {"name": "adam", "rate": rate}}
-        return small_level(reduce, learning=learning, matching={"stages": stages, "count": 2})
-
-    levels = (level(2, 5, 1e-3, 6), level(2, 7, 2e-3, 9), level(1, 2, 1e-3, 6))
-    plan = plan_job(small_config(*levels), job)
-    cost = estimate.estimate([plan], job.observed, machine)
-    assert sorted(tried["updates"]) == [8, 16]
-    assert sorted(tried["stages"]) == [8, 16]
-    assert cost.seconds == pytest.approx((5 + 7) * 1.0 + 2 * 3.0 + (6 + 9 + 6) * 0.5)
-
-
-def test_a_run_that_is_late_between_two_levels_is_shortened(gcn, box, tmp_path, monkeypatch):
-    """The clock is played: every look at it takes a second."""
-    from gcn_cli import estimate, experiment
-
-    ticks = itertools.count()
-    late = functools.partial(experiment.Clock, read=lambda: float(next(ticks)))
-    monkeypatch.setattr(estimate, "_speed", lambda *_: estimate.Speed(0.1))
-    monkeypatch.setattr(experiment, "Clock", late)
-    result = gcn(
-        "train",
-        "--images",
-        box / "images" / "ash.png",
-        "--config",
-        box / "pyramid.yaml",
-        "--out",
-        tmp_path,
-        "--set",
-        "budget=10",
-        "--set",
-        "levels.*.learning.updates=8",
-    )
-    assert result.exit_code == 0, result.stderr
-    assert "later than expected" in result.stderr
-    folder = Path(result.stdout.strip())
-    stored = read_yaml(folder / "config.yaml")
-    updates = [level["learning"]["updates"] for level in stored["levels"]]
-    assert updates == [8, 2]
-    saved = load_checkpoint(folder)
-    assert saved.complete
-    assert saved.config.levels[1].learning.updates == 2
-    assert [r["done"] for r in read_jsonl(folder / "metrics.jsonl")] == list(range(1, 11))
-
-
 def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
     """Within a factor of five on a job of a second, where everything else weighs too."""
-    from gcn_cli.core.level import Machine
+    from gcn_cli.core.support import Machine
     from gcn_cli.estimate import estimate
     from gcn_cli.experiment import load_jobs, plan_job
 
-    rate = "levels.*.learning.optimiser.rate=1e-5"
-    words = ["--set", "levels.*.learning.updates=60", "--set", "canvas=64", "--set", rate]
-    config = resolve(None, box / "pyramid.yaml", words[1::2])
+    rate = "learning.optimiser.rate=1e-5"
+    words = ["--set", "learning.updates=60", "--set", "canvas=64", "--set", rate]
+    config = resolve(None, box / "dithered.yaml", words[1::2])
     job = load_jobs(config, box / "images" / "ash.png", "each")[0]
     machine = Machine(torch.device("cpu"), torch.float32)
-    expected = estimate([plan_job(config, job)], job.observed, machine).seconds
-    result = _train(gcn, box, tmp_path / "runs", *words, "--precision", "fp32", config="pyramid")
+    expected = estimate(plan_job(config, job), job.observed, machine).seconds
+    result = _train(gcn, box, tmp_path / "runs", *words, "--precision", "fp32", config="dithered")
     assert result.exit_code == 0, result.stderr
     truth = read_jsonl(Path(result.stdout.strip()) / "metrics.jsonl")[-1]["seconds"]
     assert truth / 5 < expected < 5 * truth

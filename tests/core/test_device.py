@@ -96,16 +96,16 @@ def test_a_run_is_the_step_by_step_chain(name, boundary, device):
     for dither, centre in ((1, None), (4, 0.3 * images.flip(0))):
         if (dither > 1) is (boundary == "bounded"):
             continue
-        params = LangevinParams(1.0, 0.3, dither=dither, cooling=0.5)
+        params = LangevinParams(1.0, 0.3, dither=dither)
         noise, state = _noise(3, (2, 70000), device), ChainState(images, 5)
 
         def plain(x, net=net, weights=weights, boundary=boundary):
             return net.basis(x, weights, boundary)
 
         field = _basis(net, images, boundary).load(weights)
-        want = run_langevin(state, plain, params, 2, noise, centre, done=2, total=5)
+        want = run_langevin(state, plain, params, 2, noise, centre)
         for _ in range(3 if HAS_CUDA else 1):  # launched, recorded, replayed
-            got = run_langevin(state, field, params, 2, noise, centre, done=2, total=5)
+            got = run_langevin(state, field, params, 2, noise, centre)
             torch.testing.assert_close(got[0].images, want[0].images, atol=2e-5, rtol=1e-4)
             torch.testing.assert_close(got[1].basis, want[1].basis, atol=2e-5, rtol=1e-4)
             assert got[0].step == want[0].step
@@ -191,35 +191,30 @@ def test_kernel_noise_is_normal_and_keyed_by_chain_step_and_purpose(device, monk
 
 @pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device")
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("start", [{}, {"start_spot": 0.5, "redraws": 2}], ids=["", "spots"])
 def test_learning_and_sampling_repeat_and_resume_on_the_device(
-    small_config, small_level, picture, tmp_path, start, precision
+    small_config, picture, tmp_path, precision
 ):
-    from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, state_to
-    from gcn_cli.core.level import Machine
+    from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from gcn_cli.core.schedule import begin, current_model, learn
+    from gcn_cli.core.support import Machine
     from gcn_cli.core.synthesis import final_images, synthesize
+    from gcn_cli.packing import state_to
     from gcn_cli.plan import Subject, build_plan, mean_colour
 
-    machine, levels = Machine(torch.device("cuda"), precision), []
-    if start:  # a level that can be redrawn, and one behind its samples
-        layers = [{"filters": 4, "size": 3}]
-        learning = {"chains": "restart", "updates": 3}
-        levels.append(small_level(2, sampling=start, layers=layers, learning=learning))
-        levels.append(small_level(1, learning=learning))
-    config = small_config(*levels)
+    machine = Machine(torch.device("cuda"), precision)
+    config = small_config(learning={"chains": "restart"})
     mean = mean_colour(picture)
     plan = build_plan(config, Subject.of(picture, mean))
     first = [state for state, _ in learn(plan, picture, mean, begin(), machine)]
     again = [state for state, _ in learn(plan, picture, mean, begin(), machine)]
     half = first[len(first) // 2]
-    model = current_model(plan, half, picture, mean)
+    model = current_model(plan, half, mean)
     save_checkpoint(tmp_path / "h.pt", Checkpoint(config, picture, mean, half, model, False))
     back = state_to(load_checkpoint(tmp_path / "h.pt").state, machine.device)
     resumed = [state for state, _ in learn(plan, picture, mean, back, machine)]
     made = []
     for states in (first, again, resumed):
-        model = current_model(plan, states[-1], picture, mean)
+        model = current_model(plan, states[-1], mean)
         course = synthesize(
             model, (64, 64), range(2), 5, device=machine.device, dtype=machine.dtype
         )

@@ -9,7 +9,6 @@ import pytest
 from gcn_cli.core.guard import GuardParams, StepInfo, fatal, symptom
 
 HEALTHY = StepInfo(
-    level=0,
     stage=0,
     update=3,
     updates=10,

@@ -1,4 +1,4 @@
-"""The dynamics: fixed points, cooling, dither, units, keys."""
+"""The dynamics: fixed points, dither, units, keys."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_unit_of_the_grey_levels_does_not_matter(cpu, draw_weights, draw_images)
 
     def run(unit, first):
         scaled = (LayerWeights(weights[0].w * first, weights[0].b), *weights[1:])
-        params = LangevinParams(sigma / unit, eps / unit, dither=2, cooling=0.2)
+        params = LangevinParams(sigma / unit, eps / unit, dither=2)
         start = ChainState(images / unit)
         end, _ = run_langevin(start, _basis(scaled), params, 25, noise, centre / unit)
         return end.images * unit
@@ -74,11 +74,11 @@ def test_unit_of_the_grey_levels_does_not_matter(cpu, draw_weights, draw_images)
 
 def test_pieces_of_a_run_equal_the_whole(cpu, draw_weights, draw_images):
     basis, images = _basis(draw_weights(NET)), draw_images(2, 1, *SIZE)
-    params, noise = LangevinParams(1.0, 0.5, cooling=0.5, dither=2), NoiseSource(1, range(2), cpu)
+    params, noise = LangevinParams(1.0, 0.5, dither=2), NoiseSource(1, range(2), cpu)
     whole, _ = run_langevin(ChainState(images, 40), basis, params, 9, noise)
     state = ChainState(images, 40)
-    for done, steps in ((0, 4), (4, 1), (5, 4)):
-        state, _ = run_langevin(state, basis, params, steps, noise, done=done, total=9)
+    for steps in (4, 1, 4):
+        state, _ = run_langevin(state, basis, params, steps, noise)
     assert torch.equal(state.images, whole.images)
     assert state.step == whole.step == 49
     other, _ = run_langevin(ChainState(images, 41), basis, params, 9, noise)
@@ -104,25 +104,6 @@ def test_the_input_is_left_alone(cpu, draw_weights, draw_images):
         ChainState(images), _basis(draw_weights(NET)), params, 3, NoiseSource(1, range(2), cpu)
     )
     assert torch.equal(images, before)
-
-
-def test_cooling_falls_linearly_and_ends_without_noise(cpu, draw_images):
-    params = LangevinParams(1.0, 0.5, temperature=2.0, cooling=0.5)
-    course = [params.temperature_at(k, 10) for k in range(10)]
-    assert course == pytest.approx([2, 2, 2, 2, 2, 1.6, 1.2, 0.8, 0.4, 0])
-    assert [LangevinParams(1.0, 0.5).temperature_at(k, 3) for k in range(3)] == [1, 1, 1]
-
-    images, noise = draw_images(2, 1, *SIZE), NoiseSource(1, range(2), cpu)
-    calls = []
-
-    def no_basis(x):
-        calls.append(x)
-        return torch.zeros_like(x)
-
-    end, _ = run_langevin(ChainState(images), no_basis, params, 10, noise)
-    contraction = 1 - params.eta
-    torch.testing.assert_close(end.images, contraction * calls[-1], rtol=1e-12, atol=1e-12)
-    assert (calls[-1] - contraction * calls[-2]).abs().max() > 0.1  # the step before had noise
 
 
 def test_dither_estimates_the_phase_free_basis_without_bias(cpu, draw_weights, draw_images):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gcn_cli.core.network import ConvNet, LayerSpec, LayerWeights, initial_weights, margins
+from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights, margins
 
 
 def test_paper_network_has_the_known_size():
@@ -22,8 +22,8 @@ def _windows(spec, boundary, size, out):
         for q in range(out[1]):
             for dy in range(spec.size):
                 for dx in range(spec.size):
-                    y = p * spec.stride + dy * spec.dilation - before
-                    x = q * spec.stride + dx * spec.dilation - before
+                    y = p * spec.stride + dy - before
+                    x = q * spec.stride + dx - before
                     if boundary == "torus":
                         y, x = y % size[0], x % size[1]
                     if 0 <= y < size[0] and 0 <= x < size[1]:
@@ -121,25 +121,6 @@ def test_torus_commutes_with_shifts_by_the_total_stride(net, size, step, draw_we
     assert ((bounded - net.tilt(images, weights, "valid")).abs() > 1e-6).all()
 
 
-@pytest.mark.parametrize("boundary", ["torus", "bounded", "valid"])
-def test_a_dilated_filter_is_a_wide_one_with_gaps(boundary, draw_weights, draw_images):
-    padding = 3 if boundary == "bounded" else 0
-    dilated = ConvNet((LayerSpec(3, 3), LayerSpec(2, 3, 1, padding, dilation=3)), 1)
-    wide = ConvNet((LayerSpec(3, 3), LayerSpec(2, 7, 1, padding)), 1)
-    assert dilated.receptive_field == wide.receptive_field == 9
-    assert dilated.n_parameters() < wide.n_parameters()
-    first, (w, b) = draw_weights(dilated)
-    gaps = w.new_zeros(2, 3, 7, 7)
-    gaps[:, :, ::3, ::3] = w
-    images, full = draw_images(2, 1, 12, 15), gaps + 0.01
-    for function in ("tilt", "basis"):
-        found = getattr(dilated, function)(images, (first, LayerWeights(w, b)), boundary)
-        equal = getattr(wide, function)(images, (first, LayerWeights(gaps, b)), boundary)
-        torch.testing.assert_close(found, equal, rtol=1e-12, atol=1e-12)
-        control = getattr(wide, function)(images, (first, LayerWeights(full, b)), boundary)
-        assert (found - control).abs().max() > 1e-3
-
-
 @pytest.mark.parametrize(
     ("size", "boundary", "words"),
     [((9, 8), "torus", "multiple of the stride"), ((3, 8), "valid", "fewer than")],
@@ -156,15 +137,6 @@ def test_sizes_that_do_not_fit_are_refused(size, boundary, words):
 def test_layers_that_make_no_sense_are_refused(layer):
     with pytest.raises(ValueError, match=r"positive|skips|padding"):
         LayerSpec(*layer)
-
-
-@pytest.mark.parametrize(
-    "more", [{"dilation": 0}, {"stride": 2, "dilation": 2}, {"padding": 5}], ids=str
-)
-def test_dilations_that_make_no_sense_are_refused(more):
-    LayerSpec(1, 3, padding=4, dilation=2)
-    with pytest.raises(ValueError, match=r"positive|stride 1|padding"):
-        LayerSpec(1, 3, **{"dilation": 2} | more)
 
 
 def test_initial_weights_scale_with_the_unit_and_the_top_gain():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gcn_cli.core.pyramid import enlarge_rows, enlarge_torus, local_contrast, shrink
+from gcn_cli.core.pyramid import enlarge_rows, enlarge_torus, shrink
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -62,34 +62,3 @@ def test_shrinking_filters_what_the_small_image_cannot_show():
     inside = shrink(stripes, 0.25)[..., 2:-2]
     assert inside.abs().max() < 0.05
     assert shrink(stripes, 1) is stripes
-
-
-def test_local_contrast_is_the_spread_within_windows(draw_images):
-    images = draw_images(2, 3, 12, 16)
-    windows = images.unfold(2, 5, 1).unfold(3, 5, 1)  # (N, C, rows, columns, 5, 5)
-    variances = windows.flatten(-2).var(-1, correction=0).sum(1)
-    found = local_contrast(images, 5, "bounded")
-    torch.testing.assert_close(found, variances.mean().sqrt())
-
-
-@pytest.mark.parametrize("window", [4, 5])
-def test_local_contrast_of_a_torus_does_not_depend_on_where_it_is_cut(window, draw_images):
-    images = draw_images(1, 2, 12, 16)
-    moved = torch.roll(images, (3, 7), (-2, -1))
-    cut = [local_contrast(x, window, "torus") for x in (images, moved)]
-    torch.testing.assert_close(*cut)
-    bounded = [local_contrast(x, window, "bounded") for x in (images, moved)]
-    assert abs(bounded[0] - bounded[1]) > 1e-3 * cut[0]
-
-
-def test_local_contrast_forgets_what_varies_slowly():
-    y = torch.arange(96, dtype=torch.float64)
-    slow = torch.sin(2 * torch.pi * y / 96).expand(1, 1, 96, 96)
-    fast = torch.sin(2 * torch.pi * y / 4).expand(1, 1, 96, 96)
-    assert local_contrast(slow, 8, "torus") < 0.2 * slow.std()
-    assert local_contrast(fast, 8, "torus") > 0.99 * fast.std()
-
-
-def test_windows_larger_than_the_image_are_cut(draw_images):
-    images = draw_images(1, 2, 6, 9)
-    assert local_contrast(images, 50, "bounded") == local_contrast(images, 6, "bounded")

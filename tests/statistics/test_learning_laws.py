@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from gcn_cli.core.field import Plan, StagePlan
 from gcn_cli.core.langevin import ChainState, LangevinParams, langevin_step
 from gcn_cli.core.learning import (
     AdamParams,
@@ -17,7 +18,6 @@ from gcn_cli.core.learning import (
     likelihood_gradient,
     parameters,
 )
-from gcn_cli.core.level import LevelPlan, Plan, StagePlan
 from gcn_cli.core.model import SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec, LayerWeights
 from gcn_cli.core.schedule import LearningState, begin, learn
@@ -104,9 +104,8 @@ def _reconstruction_errors(langevin, machine):
     waves = [torch.sin(0.6 * x + 0.25 * k * y + k) for k in range(5)]
     observed = 40 * torch.stack(waves)[:, None]
     net = ConvNet((LayerSpec(12, 5, 1, 2), LayerSpec(6, 3, 1, 1)), 1)
-    level = LevelPlan(
+    plan = Plan(
         net=net,
-        scale=1.0,
         boundary="bounded",
         langevin=langevin,
         sampler=SamplerParams(1),
@@ -115,7 +114,7 @@ def _reconstruction_errors(langevin, machine):
         stages=(StagePlan(2, LearningParams(300, 1, "data", AdamParams(1e-3), fall=0.1)),),
         top_gain=0.1,
     )
-    course = list(learn(Plan((level,)), observed, torch.zeros(1, 1, 1), begin(), machine))
+    course = list(learn(plan, observed, torch.zeros(1, 1, 1), begin(), machine))
     assert all(info.event is None for _, info in course)
 
     def error(weights):
@@ -148,26 +147,21 @@ def _linear_unit_plan(kind, optimiser, chains, updates):
     net = ConvNet((LayerSpec(1, 4),), 1)
     learning = LearningParams(updates, 6, kind, optimiser, fall=0.02, averaging=0.98)
     return Plan(
-        (
-            LevelPlan(
-                net=net,
-                scale=1.0,
-                boundary="bounded",
-                langevin=LangevinParams(SIGMA, EPS),
-                sampler=SamplerParams(6, SIGMA),
-                chains=chains,
-                canvas=(4, 4),
-                stages=(StagePlan(1, learning),),
-            ),
-        ),
+        net=net,
+        boundary="bounded",
+        langevin=LangevinParams(SIGMA, EPS),
+        sampler=SamplerParams(6, SIGMA),
+        chains=chains,
+        canvas=(4, 4),
+        stages=(StagePlan(1, learning),),
         seed=1,
     )
 
 
 def _learned(plan, observed, start, machine):
     """The end of learning that began with the weights ``start``."""
-    chains = ChainState(torch.zeros(plan.levels[0].chains, 1, 4, 4))
-    state = LearningState(0, 0, 0, start, start, Moments(), chains)
+    chains = ChainState(torch.zeros(plan.chains, 1, 4, 4))
+    state = LearningState(0, 0, start, start, Moments(), chains)
     course = list(learn(plan, observed, torch.zeros(1, 1, 1), state, machine))
     assert all(info.event is None for _, info in course)
     return course[-1][0]

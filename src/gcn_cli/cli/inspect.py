@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,15 +24,13 @@ if TYPE_CHECKING:
 
     from gcn_cli.checkpoint import Checkpoint as Saved
     from gcn_cli.inspection import (
-        LevelCourse,
-        LevelFacts,
+        Course,
+        FieldFacts,
         Reconstruction,
         Record,
         SampleFacts,
         TrainingFacts,
     )
-
-_COLUMNS = 4  # side by side; further ones follow below
 
 _EXAMPLES = examples(
     "gcn inspect --ckpt runs/00007-brick",
@@ -68,7 +65,7 @@ def inspect(
     from gcn_cli.checkpoint import load_checkpoint
     from gcn_cli.imaging import load_image
     from gcn_cli.inspection import (
-        level_facts,
+        field_facts,
         read_records,
         reconstruct,
         sample_facts,
@@ -81,15 +78,15 @@ def inspect(
     machine = choose_machine(device, "fp32")
     saved = load_checkpoint(ckpt)
     shown = load_image(image) if image is not None else None
-    levels = [level_facts(level) for level in saved.model.levels]
+    field = field_facts(saved.model)
     records = read_records(ckpt)
     training = training_facts(saved, records)
     found = reconstruct(saved, shown, machine) if shown is not None else None
     facts, drawn = sample_facts(saved, samples, machine, shown) if samples else (None, None)
     if as_json:
-        print_json(_as_json(saved, levels, training, found, facts))
+        print_json(_as_json(saved, field, training, found, facts))
     else:
-        _print(saved, levels, training, found, facts)
+        _print(saved, field, training, found, facts)
     if out is not None:
         for path in _draw(saved, records, found, drawn, out):
             say(str(path)) if as_json else typer.echo(str(path))
@@ -97,7 +94,7 @@ def inspect(
 
 def _as_json(
     saved: Saved,
-    levels: list[LevelFacts],
+    field: FieldFacts,
     training: TrainingFacts,
     found: Reconstruction | None,
     facts: SampleFacts | None,
@@ -105,10 +102,10 @@ def _as_json(
     told: dict[str, Any] = {
         "fingerprint": saved.fingerprint,
         "preset": saved.config.name,
-        "parameters": sum(level.parameters for level in levels),
+        "parameters": field.parameters,
         "receptive_field": saved.model.receptive_field,
         "multiple": saved.model.multiple,
-        "levels": [asdict(level) for level in levels],
+        "field": asdict(field),
         "training": {**asdict(training), "verdict": training.verdict},
     }
     if found is not None:
@@ -120,7 +117,7 @@ def _as_json(
 
 def _print(
     saved: Saved,
-    levels: list[LevelFacts],
+    field: FieldFacts,
     training: TrainingFacts,
     found: Reconstruction | None,
     facts: SampleFacts | None,
@@ -128,21 +125,9 @@ def _print(
     title = (
         f"{saved.config.name}, {saved.fingerprint}; tiles in multiples of {saved.model.multiple} px"
     )
-    _print_columns(title, [_level_rows(level) for level in levels])
-    if training.courses:
-        courses = [
-            [
-                ("updates", str(course.updates)),
-                ("f(obs)-f(syn), nats/px", f"{course.gap:+.3g} ± {course.gap_spread:.2g}"),
-                ("spread of B", f"{course.spread_basis:.1f}"),
-                ("spread of chains", f"{course.spread_chains:.1f}"),
-                ("spread of data", f"{course.spread_data:.1f}"),
-                ("active per layer", " ".join(f"{share:.2f}" for share in course.active)),
-                ("mismatch, grey levels", _mismatch_text(course)),
-            ]
-            for course in training.courses
-        ]
-        _print_columns("training, last quarter of each level", courses)
+    print_table(title, ["", "field"], _field_rows(field))
+    if training.course is not None:
+        print_table("training, last quarter", ["", "field"], _course_rows(training.course))
     state = "complete" if training.complete else "not complete"
     typer.echo(f"updates: {training.done} of {training.planned}, {state}")
     typer.echo(f"rollbacks: {training.rollbacks}")
@@ -159,43 +144,29 @@ def _print(
         typer.echo(_samples_text(facts))
 
 
-def _mismatch_text(course: LevelCourse) -> str:
-    return f"{course.mismatch[0]:.2f} to {course.mismatch[1]:.2f}" if course.mismatch else "-"
-
-
-def _level_rows(level: LevelFacts) -> list[tuple[str, str]]:
-    snapshots = f", {level.snapshots} snapshots" if level.snapshots else ""
+def _field_rows(field: FieldFacts) -> list[list[str]]:
+    snapshots = f", {field.snapshots} snapshots" if field.snapshots else ""
     return [
-        ("layers", " ".join(level.layers)),
-        ("parameters", f"{level.parameters:,}"),
-        ("receptive field", f"{level.receptive_field} px ({level.receptive_field_full} full size)"),
-        ("scale", f"1/{round(1 / level.scale)}"),
-        ("boundary", level.boundary),
-        ("sigma, grey levels", f"{level.sigma:.4g}"),
-        ("eps, grey levels", f"{level.eps:.4g}"),
-        ("eta", f"{level.eta:.4g}"),
-        ("steps per sample", f"{level.steps}{snapshots}"),
-        ("of these matching", str(level.matching_stages)),
-        ("candidates", str(level.candidates)),
-        ("spot noise, start", f"{level.start_spot:g}"),
-        ("redraws, rounds", str(level.redraws)),
+        ["layers", " ".join(field.layers)],
+        ["parameters", f"{field.parameters:,}"],
+        ["receptive field", f"{field.receptive_field} px"],
+        ["boundary", field.boundary],
+        ["sigma, grey levels", f"{field.sigma:.4g}"],
+        ["eps, grey levels", f"{field.eps:.4g}"],
+        ["eta", f"{field.eta:.4g}"],
+        ["steps per sample", f"{field.steps}{snapshots}"],
     ]
 
 
-def _print_columns(title: str, levels: list[list[tuple[str, str]]]) -> None:
-    """One column per level, one row per figure; equal neighbours share a column."""
-    columns = [list(run) for _, run in groupby(enumerate(levels, 1), key=lambda pair: pair[1])]
-    for begin in range(0, len(columns), _COLUMNS):
-        part = columns[begin : begin + _COLUMNS]
-        header = ["", *(_level_name(run[0][0], run[-1][0]) for run in part)]
-        shown = [run[0][1] for run in part]
-        names = [name for name, _ in shown[0]]
-        rows = [[name, *(level[k][1] for level in shown)] for k, name in enumerate(names)]
-        print_table(title if begin == 0 else "", header, rows)
-
-
-def _level_name(first: int, last: int) -> str:
-    return f"level {first}" if first == last else f"levels {first} to {last}"
+def _course_rows(course: Course) -> list[list[str]]:
+    return [
+        ["updates", str(course.updates)],
+        ["f(obs)-f(syn), nats/px", f"{course.gap:+.3g} ± {course.gap_spread:.2g}"],
+        ["spread of B", f"{course.spread_basis:.1f}"],
+        ["spread of chains", f"{course.spread_chains:.1f}"],
+        ["spread of data", f"{course.spread_data:.1f}"],
+        ["active per layer", " ".join(f"{share:.2f}" for share in course.active)],
+    ]
 
 
 def _samples_text(facts: SampleFacts) -> str:
@@ -219,10 +190,7 @@ def _draw(
     from gcn_cli import report
     from gcn_cli.imaging import save_png
 
-    pictures = {
-        f"filters-level{number}.png": report.filters_picture(level)
-        for number, level in enumerate(saved.model.levels, 1)
-    }
+    pictures = {"filters.png": report.filters_picture(saved.model)}
     if found is not None:
         pictures["reconstruction.png"] = report.reconstruction_picture(found)
     if drawn is not None:

@@ -57,17 +57,6 @@ def synthesize(
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    candidates: Annotated[
-        int | None,
-        typer.Option(
-            "--candidates",
-            metavar="N",
-            min=1,
-            max=1024,
-            help="Coarse drafts of each picture, of which the nearest to the exemplar is kept. "
-            "Fewer on pictures much larger than it. As the preset has it, unless given.",
-        ),
-    ] = None,
     video: Annotated[
         Path | None,
         typer.Option(
@@ -86,7 +75,7 @@ def synthesize(
     from gcn_cli.imaging import png_bytes
     from gcn_cli.machine import choose_machine
     from gcn_cli.progress import make_progress
-    from gcn_cli.sampling import canvas_for, with_candidates
+    from gcn_cli.sampling import canvas_for
     from gcn_cli.video import Film, check_video
 
     request = _request(size, n, seed, seeds, tile, temperature)
@@ -94,8 +83,6 @@ def synthesize(
     if video is not None:
         check_video(video)
     saved = load_checkpoint(ckpt)
-    if candidates is not None:
-        saved = with_candidates(saved, candidates)
     machine = choose_machine(device, precision, saved.config.precision)
     canvas_for(saved.model, request)  # refuses sizes that do not fit
     folder = (ckpt if ckpt.is_dir() else ckpt.parent) / "synthesized"

@@ -14,14 +14,15 @@ from gcn_cli.errors import DivergenceError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from gcn_cli.config import Config
-    from gcn_cli.core.level import Machine, Plan
+    from gcn_cli.core.field import Plan
+    from gcn_cli.core.support import Machine
     from gcn_cli.experiment import Job, Stop, TrainResult
 
 _EXAMPLES = examples(
     "gcn train --images brick.png",
-    "gcn train --images ./textures --preset texture-quick --max-time 55m",
-    "gcn train --images brick.png --set pace=0.5 --dry-run",
-    "gcn train --resume runs/00007-brick --set levels.2.learning.updates=300",
+    "gcn train --images ./textures --preset frame --max-time 55m",
+    "gcn train --images brick.png --preset paper-texture --dry-run",
+    "gcn train --resume runs/00007-brick --set learning.updates=300",
 )
 
 
@@ -68,9 +69,7 @@ def train(
         bool, typer.Option("--dry-run", help="Print the config and the cost; write nothing.")
     ] = False,
     quiet: Quiet = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell the networks too.")
-    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell the network too.")] = False,
 ) -> None:
     """Learn a texture model of each image.
 
@@ -100,9 +99,6 @@ def train(
     plans = [plan_job(chosen, job) for job in jobs]
     say(f"{chosen.name} on {describe(machine)}", quiet)
     for job, plan in zip(jobs, plans, strict=True):
-        left_out = len(chosen.levels) - len(plan.levels)
-        if left_out:
-            say(f"{job.name}: too small for the coarsest {left_out} of the levels", quiet)
         hint = size_hint(job, plan)
         if hint is not None:
             say(hint, quiet)
@@ -121,11 +117,8 @@ def train(
 def _train_all(
     config: Config, jobs: list[Job], out: Path, machine: Machine, stop: Stop, quiet: bool
 ) -> None:
-    from gcn_cli.clock import clock_text
-    from gcn_cli.estimate import fit_budget
+    from gcn_cli.experiment import train_job
     from gcn_cli.progress import make_progress
-    from gcn_cli.trials import train as train_job
-    from gcn_cli.trials import trial_plans
 
     diverged = []
     for number, job in enumerate(jobs):
@@ -135,15 +128,8 @@ def _train_all(
             names = ", ".join(job.name for job in jobs[number:])
             say(f"time is up; not begun: {names}", quiet)
             break
-        paced = fit_budget(config, trial_plans(config, job), job.observed, machine)
-        if paced is not config:
-            say(
-                f"{job.name}: {_measures(config, paced)}, to keep the budget of "
-                f"{clock_text(config.budget)} on this machine",
-                quiet,
-            )
         try:
-            _tell(train_job(paced, job, out, machine, make_progress(quiet), stop), quiet)
+            _tell(train_job(config, job, out, machine, make_progress(quiet), stop), quiet)
         except DivergenceError as error:
             if len(jobs) == 1:
                 raise
@@ -155,16 +141,6 @@ def _train_all(
         )
 
 
-def _measures(config: Config, fitted: Config) -> str:
-    """What is done to keep a budget."""
-    told = []
-    if len(fitted.levels) < len(config.levels):
-        told.append(f"{len(fitted.levels)} of {len(config.levels)} levels")
-    if fitted.pace < config.pace:
-        told.append(f"pace {fitted.pace:g}")
-    return " and ".join(told)
-
-
 def _resume(
     folder: Path,
     overrides: list[str],
@@ -173,26 +149,22 @@ def _resume(
     deadline: float | None,
     quiet: bool,
 ) -> None:
-    from gcn_cli import trials
     from gcn_cli.checkpoint import load_checkpoint
     from gcn_cli.config import resolve
-    from gcn_cli.experiment import Stop
+    from gcn_cli.experiment import Stop, resume_job
     from gcn_cli.machine import choose_machine, describe
     from gcn_cli.progress import make_progress
 
     folder = folder if folder.is_dir() else folder.parent
-    first = folder / "trials" / "0" if trials.ahead(folder) else folder
-    saved = load_checkpoint(first)  # a missing or damaged one is the first thing to tell
+    saved = load_checkpoint(folder)  # a missing or damaged one is the first thing to tell
     machine = choose_machine(device, precision, saved.config.precision)
     config = resolve(None, folder / "config.yaml", overrides) if overrides else None
     say(f"{folder} on {describe(machine)}", quiet)
     stop = Stop(deadline)
     with stopping(stop):
-        result = trials.resume(folder, config, machine, make_progress(quiet), stop)
+        result = resume_job(folder, config, machine, make_progress(quiet), stop)
     if result.already:
-        last = len(saved.config.levels) - 1
-        key = f"levels.{last}.learning.updates"
-        say(f"{folder} is complete already; extend it with --set {key}=...", quiet)
+        say(f"{folder} is complete already; extend it with --set learning.updates=...", quiet)
     _tell(result, quiet)
 
 
@@ -246,8 +218,7 @@ def _tell_cost(
 ) -> None:
     from gcn_cli.clock import clock_text
     from gcn_cli.config import dump
-    from gcn_cli.estimate import estimate, fit_budget
-    from gcn_cli.trials import trial_plans
+    from gcn_cli.estimate import estimate
 
     typer.echo(dump(config), nl=False)
     if quiet:
@@ -255,17 +226,12 @@ def _tell_cost(
     _tell_networks(jobs, plans)
     total = 0.0
     for job, plan in zip(jobs, plans, strict=True):
-        cost = estimate(trial_plans(config, job), job.observed, machine)
-        trials = f", {config.trials} trials" if config.trials > 1 else ""
-        total += min(cost.seconds, config.budget or cost.seconds)
+        cost = estimate(plan, job.observed, machine)
+        total += cost.seconds
         say(
-            f"{job.name}: {cost.parameters:,} parameters, {plan.total_updates} updates{trials}, "
+            f"{job.name}: {cost.parameters:,} parameters, {plan.total_updates} updates, "
             f"about {_bytes_text(cost.memory)} and {clock_text(cost.seconds)}"
         )
-        if config.budget and cost.seconds > config.budget:
-            paced = fit_budget(config, trial_plans(config, job), job.observed, machine)
-            told = _measures(config, paced) or "at the very edge"  # measured anew
-            say(f"{job.name}: {told}, to keep the budget of {clock_text(config.budget)}")
     if len(jobs) > 1:
         say(f"{len(jobs)} models, about {clock_text(total)} in all")
 
@@ -280,12 +246,10 @@ def _tell_networks(jobs: list[Job], plans: list[Plan]) -> None:
     for job, plan in zip(jobs, plans, strict=True):
         n, c, h, w = job.observed.shape
         say(f"{job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, {c} channels")
-        for number, level in enumerate(plan.levels, 1):
-            layers = ", ".join(layer_text(spec) for spec in level.net.layers)
-            updates = sum(stage.learning.updates for stage in level.stages)
-            say(
-                f"  level {number}: {layers}; {level.net.n_parameters():,} parameters; field "
-                f"{level.net.receptive_field} px; {level.chains} chains of "
-                f"{level.canvas[1]}x{level.canvas[0]} px; {updates} updates of "
-                f"{level.stages[-1].learning.steps} steps"
-            )
+        layers = ", ".join(layer_text(spec) for spec in plan.net.layers)
+        say(
+            f"  {layers}; {plan.net.n_parameters():,} parameters; field "
+            f"{plan.net.receptive_field} px; {plan.chains} chains of "
+            f"{plan.canvas[1]}x{plan.canvas[0]} px; {plan.total_updates} updates of "
+            f"{plan.stages[-1].learning.steps} steps"
+        )

@@ -2,6 +2,6 @@
 
 Reading order: `network` (tilt, pattern, basis) -> `energy` (density, score, linear piece) ->
 `noise` -> `langevin` -> `fused` (the same basis, rearranged for speed) -> `learning` -> `guard`
--> `schedule` (layers grown one by one, pyramids). Nothing here knows files, clocks, terminals or
-global random state.
+-> `field` -> `schedule` (layers grown one by one) -> `synthesis`. Nothing here knows files, clocks,
+terminals or global random state.
 """

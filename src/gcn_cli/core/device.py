@@ -38,7 +38,6 @@ def make_basis(
     shortened form are faster through the device library, as `FusedBasis` has them.
     """
     plain = all(spec.stride == 1 for spec in net.layers[1:])
-    plain = plain and all(spec.dilation == 1 for spec in net.layers)
     plain = plain and all(spec.relu for spec in net.layers[:-1])
     if plain and dtype == torch.bfloat16 and has_kernels(device):
         return DeviceBasis(net, shape, boundary, dtype, device)
@@ -138,15 +137,13 @@ class DeviceBasis:
         noise: NoiseSource,
         centre: Tensor | None,
         purpose: str,
-        done: int,
-        total: int,
     ) -> tuple[ChainState, ChainInfo]:
         """`run_langevin`, recorded the second time that a run like it is asked for."""
         key = (steps, params.eta, params.sigma, params.dither, centre is None)
         run = self._runs.get(key)
         if run is None:
             run = self._runs[key] = _Run(self, params, steps, centre is not None)
-        run.set(state, params, noise, centre, purpose, done, total)
+        run.set(state, params, noise, centre, purpose)
         images, basis = run()
         return ChainState(images, state.step + steps), ChainInfo(basis)
 
@@ -180,19 +177,17 @@ class _Run:
         noise: NoiseSource,
         centre: Tensor | None,
         purpose: str,
-        done: int,
-        total: int,
     ) -> None:
         """Fill the memory with what this run differs in; nothing waits for the device."""
         self.images.copy_(state.images.permute(0, 2, 3, 1))
         if self.centre is not None and centre is not None:
             self.centre.copy_(centre.permute(0, 2, 3, 1))
         steps = range(state.step, state.step + self.steps)
-        heats = [params.temperature_at(done + k, total) for k in range(self.steps)]
+        heat = params.eps * math.sqrt(params.temperature)
         told = (
             torch.tensor(noise.chains, dtype=torch.int32),
             torch.tensor([noise.key(purpose, t) for t in steps], dtype=torch.int64),
-            torch.tensor([params.eps * math.sqrt(heat) for heat in heats]),
+            torch.full((self.steps,), heat),
             torch.tensor([phase(params, noise, purpose, t) for t in steps], dtype=torch.int32),
         )
         for table, values in zip(self.tables[:4], told, strict=True):

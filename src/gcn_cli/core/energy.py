@@ -1,7 +1,6 @@
 """The random field ``p(I; w) = exp[f(I; w)] q(I) / Z(w)`` around its Gaussian reference.
 
-``q = N(c, sigma^2 1)`` is white noise, centred at c = 0 in the paper; a finer level of a pyramid is
-centred at the up-sampled coarser sample, which keeps the field piecewise Gaussian.
+``q = N(c, sigma^2 1)`` is white noise, centred at c = 0 in the paper.
 All images are grey levels minus the exemplar's mean colour.
 """
 

@@ -29,7 +29,7 @@ class Geometry:
     spec: LayerSpec
     blocks: tuple[int, int]  # input map, in blocks (the last one may be partial)
     out: tuple[int, int]  # output map
-    taps: int  # blocks that a filter spans, its gaps included
+    taps: int  # blocks that a filter spans
     lead: int  # blocks before the map that the first window reaches
     offset: int  # zeros before the filter inside its first block, px
     wrap: bool
@@ -60,8 +60,8 @@ def _geometry(
     s = spec.stride
     lead = -(-before // s)
     offset = lead * s - before
-    taps = -(-(offset + spec.span) // s)
-    out = tuple((n + before + after - spec.span) // s + 1 for n in size)
+    taps = -(-(offset + spec.size) // s)
+    out = tuple((n + before + after - spec.size) // s + 1 for n in size)
     blocks = tuple(-(-n // s) for n in size)
     wrap = boundary == "torus"
     return Geometry(
@@ -153,7 +153,7 @@ class FusedBasis:
 
     def _group(self, layer: Geometry) -> int:
         """Side of the groups of places that the decoder computes at once."""
-        few = layer.spec.stride * layer.spec.dilation == 1 and 4 * layer.channels <= _LANES
+        few = layer.spec.stride == 1 and 4 * layer.channels <= _LANES
         return 2 if few and self.like.device.type == "cpu" else 1
 
     def load(self, weights: Weights) -> FusedBasis:
@@ -183,7 +183,7 @@ class FusedBasis:
                 buffer.inner.copy_(x)
             if layer.wrap:
                 buffer.wrap()
-            x = F.conv2d(buffer.full, *self._encode[index], dilation=layer.spec.dilation)
+            x = F.conv2d(buffer.full, *self._encode[index])
             responses.append(x)
         return responses
 
@@ -202,8 +202,7 @@ class FusedBasis:
             if layer.wrap:
                 buffer.wrap()
             group = self._group(layer)
-            dilation = layer.spec.dilation
-            g = F.conv2d(buffer.full, self._decode[index], stride=group, dilation=dilation)
+            g = F.conv2d(buffer.full, self._decode[index], stride=group)
             if layer.spec.stride * group > 1:
                 g = F.pixel_shuffle(g, layer.spec.stride * group)
             size = self._layers[index - 1].out if index else self.size

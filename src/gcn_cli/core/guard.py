@@ -10,7 +10,6 @@ from dataclasses import dataclass
 class StepInfo:
     """What one update saw; spreads are standard deviations in grey levels, tilts nats per pixel."""
 
-    level: int
     stage: int
     update: int
     updates: int

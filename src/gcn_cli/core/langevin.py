@@ -32,16 +32,12 @@ class LangevinParams:
     ``dither`` > 1 evaluates each step at a random shift of the torus, in [0, dither) px per axis:
     an unbiased estimate of the score of the tilt averaged over those shifts, which has no phase
     and so leaves no grid with the period of the network's stride.
-
-    ``cooling`` is the share of a run's steps, its last ones, over which the temperature falls
-    linearly to 0, so that the run ends without noise.
     """
 
     sigma: float
     eps: float
     temperature: float = 1.0
     dither: int = 1
-    cooling: float = 0.0
 
     def __post_init__(self) -> None:
         if self.sigma <= 0 or self.eps <= 0 or self.temperature < 0:
@@ -53,13 +49,6 @@ class LangevinParams:
     def eta(self) -> float:
         """Share of the way to the reconstruction that one step goes."""
         return self.eps**2 / (2 * self.sigma**2)
-
-    def temperature_at(self, step: int, steps: int) -> float:
-        """Temperature of step ``step`` in a run of ``steps``."""
-        if self.cooling == 0:
-            return self.temperature
-        left = (steps - 1 - step) / (self.cooling * steps)
-        return self.temperature * min(1.0, left)
 
     def cooled(self, temperature: float) -> LangevinParams:
         """The same dynamics at another temperature."""
@@ -101,8 +90,6 @@ class Runner(Protocol):
         noise: NoiseSource,
         centre: Tensor | None,
         purpose: str,
-        done: int,
-        total: int,
     ) -> tuple[ChainState, ChainInfo]:
         """See `run_langevin`."""
         ...
@@ -115,20 +102,17 @@ def langevin_step(
     noise: Tensor | None,
     centre: Tensor | None = None,
     shift: tuple[int, int] = (0, 0),
-    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step; returns the moved images and the basis that moved them.
 
     ``noise`` is Z (N, C, H, W), ignored at zero temperature; ``centre`` is c; ``shift`` rolls the
-    torus before the basis is taken and back after; ``mask`` (N, 1, H, W) says how much of its move
-    each pixel takes (None: all).
+    torus before the basis is taken and back after.
     """
     moved = torch.roll(images, shift, (-2, -1)) if any(shift) else images
     b = basis(moved)
     if any(shift):
         b = torch.roll(b, (-shift[0], -shift[1]), (-2, -1))
-    after = move(images, b, params, noise, centre)
-    return after if mask is None else torch.lerp(images, after, mask), b
+    return move(images, b, params, noise, centre), b
 
 
 def phase(params: LangevinParams, noise: NoiseSource, purpose: str, step: int) -> tuple[int, int]:
@@ -167,25 +151,19 @@ def run_langevin(
     noise: NoiseSource,
     centre: Tensor | None = None,
     purpose: str = "langevin",
-    done: int = 0,
-    total: int | None = None,
-    mask: Tensor | None = None,
 ) -> tuple[ChainState, ChainInfo]:
     """``steps`` Langevin steps; the one loop in which nearly all time is spent.
 
     The noise of step t is keyed by (``noise.seed``, ``purpose``, t, chain), t counted from
-    ``state.step``. Where a run is cut into pieces, ``done`` of its ``total`` steps lie behind,
-    which matters to cooling alone. ``mask`` is `langevin_step`'s. No value is read back from the
-    device.
+    ``state.step``. No value is read back from the device.
     """
-    if isinstance(basis, Runner) and mask is None:
-        return basis.run(state, params, steps, noise, centre, purpose, done, total or steps)
+    if isinstance(basis, Runner):
+        return basis.run(state, params, steps, noise, centre, purpose)
     images, b = state.images, torch.zeros_like(state.images)
     z = torch.empty_like(images, memory_format=torch.contiguous_format)
     for k in range(steps):
         t = state.step + k
-        now = params.cooled(params.temperature_at(done + k, total or steps))
         shift = phase(params, noise, purpose, t)
-        drawn = noise.normal_(z, purpose, t) if now.temperature > 0 else None
-        images, b = langevin_step(images, basis, now, drawn, centre, shift, mask)
+        drawn = noise.normal_(z, purpose, t) if params.temperature > 0 else None
+        images, b = langevin_step(images, basis, params, drawn, centre, shift)
     return ChainState(images, state.step + steps), ChainInfo(b)

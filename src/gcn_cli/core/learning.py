@@ -28,9 +28,6 @@ from gcn_cli.core.fused import deep_filters, fill_channels, to_blocks
 from gcn_cli.core.network import Boundary, ConvNet, LayerWeights, Weights, margins
 
 ChainKind = Literal["persistent", "restart", "data"]
-_MOST_EXCESS = 0.5  # of contrast that one update answers to
-_MOST_SHIFT = 0.2  # the same, either way, for the centre's gain
-_GAINS = (0.6, 1.1)  # of the centre, at least and at most
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,6 @@ class AdamParams:
     beta2: float = 0.99
     decay: float = 0.0
     """Decoupled weight decay of the filters (Loshchilov & Hutter 2019): a Gaussian prior on w."""
-    top: float = 1.0
-    """Share of the rate that the top layer moves at. Where it starts with little gain its weights
-    are smaller than other layers', and Adam moves all of them alike: at the full rate a run of
-    updates in which f(syn) leads can turn every unit off."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +76,6 @@ class LearningParams:
     """Decay of the running mean of the weights that is kept for sampling; 0 keeps the last."""
     warmup: int = 0
     """Updates over which the rate rises linearly to its full height."""
-    restraint: float = 0.0
-    """How fast the top layer shrinks while the chains' contrast exceeds the data's; 0 never."""
-    tolerance: float = 0.0
-    """Excess of contrast, as a share of the data's, below which the restraint rests."""
-    reach: float = 0.0
-    """Spread of ``sigma^2 B``, what the network adds to the centre, over the data's spread, above
-    which the restraint acts, too, and far above which learning rests; 0 never. A reconstruction has
-    no use for more than 1, but chains of few steps that lag behind the data let maximum likelihood
-    pull ever harder."""
-    recentre: float = 0.0
-    """How fast the centre's gain answers to the chains' contrast at the coarser level; 0 never."""
 
 
 @dataclass(frozen=True)
@@ -157,15 +139,14 @@ def responses(
     for spec, (w, b) in zip(net.layers, weights, strict=True):
         if boundary == "bounded" and spec.padding:
             x = F.pad(x, (spec.padding,) * 4)
-        taps = -(-spec.span // spec.stride)
-        out = [(n - spec.span) // spec.stride + 1 for n in x.shape[-2:]]
+        taps = -(-spec.size // spec.stride)
+        out = [(n - spec.size) // spec.stride + 1 for n in x.shape[-2:]]
         x = to_blocks(x, spec.stride)[:, :, : out[0] + taps - 1, : out[1] + taps - 1]
         filters = fill_channels(deep_filters(w, spec.stride, taps, 0)).to(dtype)
         x = convolve(
             fill_channels(x).contiguous(memory_format=torch.channels_last),
             filters.contiguous(memory_format=torch.channels_last),
             b.to(dtype),
-            spec.dilation,
         )
         x = F.relu(x) if spec.relu else x
         maps.append(x)
@@ -223,62 +204,6 @@ def rate_factor(params: LearningParams, update: int) -> float:
     return rise * (params.fall + (1 - params.fall) * way)
 
 
-def restrain(weights: Weights, excess: Tensor, strength: float) -> Weights:
-    """The weights with a smaller top layer where the chains show too much, by ``excess``.
-
-    The tilt is homogeneous in its top layer (filters and biases together), so B shrinks by the
-    same factor and with it what the chains make of it. It holds the constraint that the learned
-    law has no more contrast than the observed images, which a short run of maximum likelihood
-    drifts across: filters that single out observed details keep gaining faster than the chains
-    can answer.
-
-    Args:
-        weights: of all layers, bottom to top.
-        excess: of the chains' local contrast over the data's, as a share of it, or of what
-            `LearningParams.reach` bounds; a scalar tensor. Below 0 nothing shrinks.
-        strength: share of the excess by which the top layer shrinks in one update.
-    """
-    return scale_tilt(weights, 1 - strength * excess.clamp(0, _MOST_EXCESS))
-
-
-def curb(old: Weights, new: Weights, excess: Tensor) -> Weights:
-    """The way from ``old`` to ``new`` weights, cut short where B spreads far too wide.
-
-    Shrinking the top layer alone does not hold a field whose lower layers grow as fast. All of
-    the step is taken up to twice what `LearningParams.reach` allows, none from three times on.
-
-    Args:
-        old: weights before a step.
-        new: weights after it.
-        excess: of B's spread over what is allowed, as a share of it; a scalar tensor.
-    """
-    share = (2 - excess).clamp(0, 1)
-    pairs = zip(parameters(old), parameters(new), strict=True)
-    return as_weights([before.lerp(after, share) for before, after in pairs])
-
-
-def scale_tilt(weights: Weights, gain: Tensor) -> Weights:
-    """The weights whose tilt, and so B, is ``gain`` (a scalar) times what it was."""
-    top = weights[-1]
-    return (*weights[:-1], top._replace(w=top.w * gain, b=top.b * gain))
-
-
-def recentre(gain: Tensor, contrast: Tensor, strength: float) -> Tensor:
-    """The centre's gain after an update that saw the chains' contrast at the coarser level.
-
-    A finer field re-draws the coarse structure that it is given and so adds to its contrast. Its
-    reference is therefore centred at the coarser sample times a gain below 1, found by this
-    feedback, rather than let the excess weaken the field's own, finer detail.
-
-    Args:
-        gain: scalar tensor.
-        contrast: local contrast of the reduced chains over that of the reduced data, a scalar.
-        strength: share of the excess that one update takes off.
-    """
-    excess = (contrast - 1).clamp(-_MOST_SHIFT, _MOST_SHIFT)
-    return (gain * (1 - strength * excess)).clamp(*_GAINS)
-
-
 def adam_step(
     weights: Weights,
     grad: list[Tensor],
@@ -299,8 +224,7 @@ def adam_step(
         unit = sigma if index == 0 else 1.0
         spread = (v / (1 - params.beta2**count)).sqrt_().add_(1e-8 * unit)
         kept = p if index % 2 else p * (1 - rate * params.decay)
-        step = rate * params.top if index >= len(values) - 2 else rate
-        moved.append(kept.addcdiv(m, spread, value=step / (unit * (1 - params.beta1**count))))
+        moved.append(kept.addcdiv(m, spread, value=rate / (unit * (1 - params.beta1**count))))
     return as_weights(moved), Moments(first, second, count)
 
 

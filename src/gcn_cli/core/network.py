@@ -31,9 +31,7 @@ class LayerSpec:
     """One convolutional layer: ``filters`` square filters of ``size`` px.
 
     ``stride`` sub-samples, ``padding`` counts zeros per side on a bounded canvas, and ``relu`` is
-    False only for the full-map top filter of an object net, whose response is signed. With
-    ``dilation`` d a filter's taps stand d px apart (a trous, Holschneider et al. 1989): it sees as
-    far as one of `span` px for the cost of ``size``.
+    False only for the full-map top filter of an object net, whose response is signed.
     """
 
     filters: int
@@ -41,22 +39,14 @@ class LayerSpec:
     stride: int = 1
     padding: int = 0
     relu: bool = True
-    dilation: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.filters, self.size, self.stride, self.dilation) < 1 or self.padding < 0:
-            raise ValueError(f"filters, size, stride and dilation must be positive: {self}")
+        if min(self.filters, self.size, self.stride) < 1 or self.padding < 0:
+            raise ValueError(f"filters, size and stride must be positive: {self}")
         if self.stride > self.size:
             raise ValueError(f"stride {self.stride} skips pixels of a {self.size} px filter")
-        if self.stride > 1 and self.dilation > 1:
-            raise ValueError(f"a dilated filter needs stride 1: {self}")
-        if self.padding >= self.span:
-            raise ValueError(f"padding {self.padding} is not below the filter's span {self.span}")
-
-    @property
-    def span(self) -> int:
-        """Side, in px, of the window that a filter's taps lie in."""
-        return (self.size - 1) * self.dilation + 1
+        if self.padding >= self.size:
+            raise ValueError(f"padding {self.padding} is not below the filter's {self.size} px")
 
 
 class LayerWeights(NamedTuple):
@@ -102,7 +92,7 @@ class ConvNet:
         """Side, in px, of the window that one top unit sees."""
         field, jump = 1, 1
         for spec in self.layers:
-            field += (spec.span - 1) * jump
+            field += (spec.size - 1) * jump
             jump *= spec.stride
         return field
 
@@ -137,7 +127,7 @@ class ConvNet:
         """Pre-activations of every layer for images (N, C, H, W), bottom to top."""
         responses, x = [], images
         for spec, (w, b) in zip(self.layers, weights, strict=True):
-            a = F.conv2d(_pad(x, spec, boundary), w, b, spec.stride, dilation=spec.dilation)
+            a = F.conv2d(_pad(x, spec, boundary), w, b, spec.stride)
             responses.append(a)
             x = F.relu(a) if spec.relu else a
         return responses
@@ -173,7 +163,7 @@ class ConvNet:
         g = pattern[-1].to(weights[0].w.dtype)
         for level in range(len(self.layers) - 1, -1, -1):
             spec, w = self.layers[level], weights[level].w
-            g = F.conv_transpose2d(g, w, stride=spec.stride, dilation=spec.dilation)
+            g = F.conv_transpose2d(g, w, stride=spec.stride)
             g = _unpad(g, spec, boundary, sizes[level])
             if level:
                 g = g * pattern[level - 1]
@@ -226,16 +216,16 @@ def margins(spec: LayerSpec, boundary: Boundary) -> tuple[int, int]:
         return 0, 0
     if boundary == "bounded":
         return spec.padding, spec.padding
-    before = (spec.span - spec.stride) // 2
-    return before, spec.span - spec.stride - before
+    before = (spec.size - spec.stride) // 2
+    return before, spec.size - spec.stride - before
 
 
 def _out_size(n: int, spec: LayerSpec, boundary: Boundary) -> int:
     if boundary == "torus" and n % spec.stride:
         raise ValueError(f"{n} is not a multiple of the stride {spec.stride}")
-    out = (n + sum(margins(spec, boundary)) - spec.span) // spec.stride + 1
+    out = (n + sum(margins(spec, boundary)) - spec.size) // spec.stride + 1
     if out < 1:
-        raise ValueError(f"{n} px are fewer than a {spec.span} px filter needs")
+        raise ValueError(f"{n} px are fewer than a {spec.size} px filter needs")
     return out
 
 

@@ -46,14 +46,6 @@ class NoiseSource:
             numbers = torch.tensor(self.chains, dtype=torch.int32)
             self._numbers = numbers.to(device, non_blocking=True)
 
-    def derived(self, *key: int | str) -> NoiseSource:
-        """Another source for the same chains, its numbers apart from this one's."""
-        return NoiseSource(derive_seed(self.seed, *key), self.chains, self.device)
-
-    def only(self, rows: Sequence[int]) -> NoiseSource:
-        """The same source for the chains in these rows of the batch."""
-        return NoiseSource(self.seed, [self.chains[row] for row in rows], self.device)
-
     def key(self, purpose: str, step: int) -> int:
         """What keys the noise of a step where one kernel draws that of all chains."""
         return derive_seed(self.seed, purpose, step)

@@ -1,12 +1,10 @@
-"""Images across the levels of a pyramid: resampling that respects the torus."""
+"""Images at several sizes: resampling that respects the torus."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from gcn_cli.core.network import Boundary
 
 _SUPPORT = 4  # px of wrap that bicubic interpolation needs, with room to spare
 
@@ -34,31 +32,6 @@ def enlarge_rows(images: Tensor, factor: int, top: int, bottom: int) -> Tensor:
     margin = _SUPPORT * factor
     skip = margin + top - first * factor
     return big[..., skip : skip + bottom - top, margin : big.shape[-1] - margin].contiguous()
-
-
-def local_contrast(images: Tensor, window: int, boundary: Boundary) -> Tensor:
-    """Standard deviation within windows, root mean square over all windows; a scalar.
-
-    Args:
-        images: (N, C, H, W), grey levels.
-        window: odd side of a window, px, cut to what the images hold.
-        boundary: whether windows wrap around ("torus") or stay inside.
-
-    The colours' variances add up. What varies over longer distances than a window counts for
-    nothing, unlike in the plain standard deviation.
-    """
-    side = min(window, *images.shape[-2:])
-    if boundary == "torus":
-        low, high = (side - 1) // 2, side // 2
-        images = F.pad(images, (low, high, low, high), mode="circular")
-    mean = _box(images, side)
-    variance = _box(images.square(), side) - mean.square()
-    return variance.sum(1).mean().clamp_min(0).sqrt()
-
-
-def _box(images: Tensor, side: int) -> Tensor:
-    """Means over squares of ``side`` px that lie inside, one direction after the other."""
-    return F.avg_pool2d(F.avg_pool2d(images, (side, 1), 1), (1, side), 1)
 
 
 def _wrapped(images: Tensor, dim: int, first: int, last: int) -> Tensor:

@@ -1,11 +1,20 @@
-"""Whether a device can run the kernels of `gcn_cli.core.kernels`."""
+"""The device and its arithmetic, and whether it can run the kernels of `gcn_cli.core.kernels`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
 import torch
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how exactly to compute."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
 
 
 @cache

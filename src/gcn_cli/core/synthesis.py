@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gcn_cli.core.course import Course
-from gcn_cli.core.likeness import Likeness, draws, unlikeness
-from gcn_cli.core.model import LevelModel, Model
-from gcn_cli.core.noise import NoiseSource, derive_seed
-from gcn_cli.core.windows import Coarse
+from gcn_cli.core.device import AnyBasis, make_basis
+from gcn_cli.core.langevin import ChainState, run_langevin
+from gcn_cli.core.model import Model
+from gcn_cli.core.network import Weights
+from gcn_cli.core.noise import BAND, NoiseSource, derive_seed
+from gcn_cli.core.windows import WindowedField, run_windowed
+
+_CHUNK = 10  # steps between two yields
+
+Mover = Callable[[ChainState, int], ChainState]
+"""Chains after so many steps."""
 
 
 @dataclass(frozen=True)
 class SynthesisInfo:
     """Progress of a batch.
 
-    ``step`` of ``steps`` over all levels are done; ``chains`` (N, C, h, w) are the chains' current
-    state at level ``level``, in grey levels with ``mean`` (C, 1, 1) subtracted. On a windowed
-    canvas the chains move in place: read them before asking for the next.
-
-    Where a level has several candidates, they come one after the other, and after the last one
-    ``chains`` holds the chosen ones, and ``chosen`` (N,) their numbers. What comes after that at
-    the same level goes on from these.
+    ``step`` of ``steps`` are done; ``chains`` (N, C, H, W) are the chains' current state, in grey
+    levels with ``mean`` (C, 1, 1) subtracted. On a windowed canvas the chains move in place: read
+    them before asking for the next.
     """
 
-    level: int
     step: int
     steps: int
     chains: Tensor
     mean: Tensor
-    candidate: int = 0
-    candidates: int = 1
-    chosen: Tensor | None = None
 
     @property
     def images(self) -> Tensor:
-        """The chains with the mean colour added: a new tensor (N, C, h, w)."""
+        """The chains with the mean colour added: a new tensor (N, C, H, W)."""
         return self.chains + self.mean
-
-
-class Below(NamedTuple):
-    """Samples (N, C, h, w) of a coarser level in centred grey levels, and that level's scale."""
-
-    images: Tensor
-    scale: float
 
 
 def synthesize(
@@ -61,101 +51,110 @@ def synthesize(
     dtype: torch.dtype = torch.float32,
     temperature: float = 1.0,
     start: Tensor | None = None,
-    below: Below | None = None,
     window: int | None = None,
 ) -> Iterator[SynthesisInfo]:
     """Sample images of ``size`` (H, W), one per chain number; the last yield holds the result.
 
     Chain k of a seed is the same whatever other chains run beside it. The canvas is a torus where
-    the model was learned on one. ``start`` (N, C, h, w), centred grey levels at the coarsest
-    level, replaces the start from the reference; ``below`` are samples of a level that comes before
-    the model's first. Levels higher and wider than ``window`` units of
-    their top layer are computed in windows of half that side, which bounds the memory and changes
-    nothing but rounding.
+    the model was learned on one. ``start`` (N, C, H, W), centred grey levels, replaces the start
+    from the reference. Canvases higher and wider than ``window`` units of the top layer are
+    computed in windows of half that side, which bounds the memory and changes nothing but rounding.
 
     Raises:
-        ValueError: a size that is no multiple of ``model.multiple`` on a torus, or too small; or
-            candidates at a level that does not know what to choose by.
+        ValueError: a size that is no multiple of ``model.multiple`` on a torus, or too small.
     """
-    if any(n % model.multiple for n in size) and model.levels[0].boundary == "torus":
+    if any(n % model.multiple for n in size) and model.boundary == "torus":
         raise ValueError(f"sides of {size} are not multiples of {model.multiple}")
-    counts = [draws(lv.likeness, lv.sampler.candidates, _size(lv, size)) for lv in model.levels]
-    pairs = list(zip(model.levels, counts, strict=True))
-    total = sum(lv.total_steps() * count + lv.redraw_steps(count) for lv, count in pairs)
-    images, scale = below or (None, 1.0)
-    done, mean = 0, model.mean.to(device)
-    for index, (cold, count) in enumerate(pairs):
-        level = _heated(cold, temperature)
-        shape = (len(chains), model.channels, *_size(level, size))
-        coarse = None
-        if images is not None:
-            coarse = Coarse(images, round(level.scale / scale), level.centre_gain)
-        scale = level.scale
-        course = Course(level, shape, coarse, dtype, window)
-        best = _Best(level.likeness) if count > 1 and level.likeness is not None else None
-        redraws = level.sampler.redraws > 0
-        for number in range(count):
-            key = ("level", index, number) if number else ("level", index)
-            noise = NoiseSource(derive_seed(seed, *key), chains, device)
-            begun = start.to(device, copy=True) if start is not None and index == 0 else None
-            images = course.start(noise) if begun is None else begun
-            for state in course.run(images, noise):
-                images = state.images
-                yield SynthesisInfo(index, done + state.step, total, images, mean, number, count)
-            done += level.run_steps()
-            if best is None and redraws:
-                break  # the path comes after them
-            drawn = images.clone() if redraws else images
-            for state in course.match(images, noise):
-                images = state.images
-                yield SynthesisInfo(index, done + state.step, total, images, mean, number, count)
-            done += len(level.matching)
-            if best is not None:
-                best.meet(number, images, drawn)
-        if best is not None and best.images is not None:
-            images = best.images
-            yield SynthesisInfo(index, done, total, images, mean, count - 1, count, best.number)
-        if redraws and images is not None:
-            images = images if best is None else best.drawn
-            noise = NoiseSource(derive_seed(seed, "level", index, "redraw"), chains, device)
-            for state in course.redraw(images, noise):
-                images = state.images
-                yield SynthesisInfo(index, done + state.step, total, images, mean)
-            done += level.sampler.redraws * level.sampler.steps
-            for state in course.match(images, noise):
-                images = state.images
-                yield SynthesisInfo(index, done + state.step, total, images, mean)
-            done += len(level.matching)
+    model = _heated(model, temperature)
+    shape = (len(chains), model.channels, *size)
+    noise = NoiseSource(derive_seed(seed, "level", 0), chains, device)
+    begun = start.to(device, copy=True) if start is not None else None
+    cut = _in_windows(model, size, window)
+    most = 1 if cut else _CHUNK
+    images = fresh_chains(model.sampler.start_noise, shape, noise) if begun is None else begun
+    layout = torch.contiguous_format if cut else torch.channels_last
+    state = ChainState(images.contiguous(memory_format=layout))
+    bases: dict[int, AnyBasis] = {}  # buffers, by the depth of the net
+    mean = model.mean.to(device)
+    for weights, steps, hot in model.segments():
+        mover = (
+            _windowed(model, weights, hot, noise, dtype, window or 0)
+            if cut
+            else _whole(model, weights, hot, noise, dtype, shape, bases)
+        )
+        for done in range(0, steps, most):
+            state = mover(state, min(most, steps - done))
+            yield SynthesisInfo(state.step, model.total_steps(), state.images, mean)
 
 
-def _size(level: LevelModel, size: tuple[int, int]) -> tuple[int, int]:
-    """A full-size canvas (H, W) at a level's scale."""
-    return round(size[0] * level.scale), round(size[1] * level.scale)
+def fresh_chains(
+    start_noise: float, shape: tuple[int, int, int, int], noise: NoiseSource
+) -> Tensor:
+    """Starting images (N, C, H, W): ``start_noise`` grey levels of white noise around 0."""
+    start = torch.zeros(shape, device=noise.device)
+    if start_noise:
+        noise.normal_(start, "start", 0).mul_(start_noise)
+    return start
 
 
-class _Best:
-    """The nearest candidate of every chain so far."""
+def _in_windows(model: Model, size: tuple[int, int], window: int | None) -> bool:
+    """Whether the canvas is worth cutting, and can be: bands must hold the field's reach."""
+    if window is None:
+        return False
+    net = model.net
+    fits = net.receptive_field - 1 + net.total_stride <= BAND
+    shifted = model.langevin.dither > 1 and model.boundary == "bounded"
+    return fits and not shifted and min(size) > window * net.total_stride
 
-    def __init__(self, likeness: Likeness) -> None:
-        self.likeness = likeness
-        self.images: Tensor | None = None
-        self.number = self.distance = self.drawn = torch.zeros(0)
 
-    def meet(self, number: int, images: Tensor, drawn: Tensor) -> None:
-        """Compare candidate ``number`` (N, C, H, W) of every chain with what is held.
+def _whole(
+    model: Model,
+    weights: Weights,
+    hot: bool,
+    noise: NoiseSource,
+    dtype: torch.dtype,
+    shape: tuple[int, int, int, int],
+    bases: dict[int, AnyBasis],
+) -> Mover:
+    """What drives whole chains of ``shape`` under one set of weights."""
+    depth, net = len(weights), model.net.head(len(weights))
+    if depth not in bases:
+        bases[depth] = make_basis(net, shape, model.boundary, dtype, noise.device)
+    basis = bases[depth].load(_on(weights, noise.device))
+    params = model.langevin if hot else model.langevin.cooled(0.0)
 
-        ``drawn`` are the same before the matching path, kept beside them.
-        """
-        distance = unlikeness(self.likeness, images)
-        if self.images is None:
-            self.images, self.drawn, self.distance = images, drawn, distance
-            self.number = torch.zeros(len(images), dtype=torch.long, device=images.device)
-            return
-        nearer = (distance < self.distance) | self.distance.isnan()
-        self.images = torch.where(nearer.view(-1, 1, 1, 1), images, self.images)
-        self.drawn = torch.where(nearer.view(-1, 1, 1, 1), drawn, self.drawn)
-        self.distance = torch.where(nearer, distance, self.distance)
-        self.number = self.number.masked_fill(nearer, number)
+    def move(state: ChainState, steps: int) -> ChainState:
+        return run_langevin(state, basis, params, steps, noise)[0]
+
+    return move
+
+
+def _windowed(
+    model: Model,
+    weights: Weights,
+    hot: bool,
+    noise: NoiseSource,
+    dtype: torch.dtype,
+    window: int,
+) -> Mover:
+    """What drives chains window by window, in place."""
+    net = model.net.head(len(weights))
+    side = max(1, window // 2) * net.total_stride
+    here = _on(weights, noise.device)
+    field = WindowedField(net, here, model.boundary, dtype, noise.device, side)
+    params = model.langevin if hot else model.langevin.cooled(0.0)
+
+    def move(state: ChainState, steps: int) -> ChainState:
+        return run_windowed(state, field, params, steps, noise)
+
+    return move
+
+
+def _on(weights: Weights, device: torch.device) -> Weights:
+    return tuple(
+        layer._replace(w=layer.w.to(device).float(), b=layer.b.to(device).float())
+        for layer in weights
+    )
 
 
 def final_images(progress: Iterator[SynthesisInfo]) -> Tensor:
@@ -168,11 +167,11 @@ def final_images(progress: Iterator[SynthesisInfo]) -> Tensor:
     return images
 
 
-def without_path(level: LevelModel, steps: int) -> LevelModel:
-    """The same level sampled with ``steps`` steps under its final weights alone."""
-    return replace(level, path=(), sampler=replace(level.sampler, steps=steps))
+def without_path(model: Model, steps: int) -> Model:
+    """The same model sampled with ``steps`` steps under its final weights alone."""
+    return replace(model, path=(), sampler=replace(model.sampler, steps=steps))
 
 
-def _heated(level: LevelModel, temperature: float) -> LevelModel:
-    heat = level.langevin.temperature * temperature
-    return replace(level, langevin=level.langevin.cooled(heat))
+def _heated(model: Model, temperature: float) -> Model:
+    heat = model.langevin.temperature * temperature
+    return replace(model, langevin=model.langevin.cooled(heat))

@@ -18,20 +18,6 @@ from gcn_cli.core.device import AnyBasis, make_basis
 from gcn_cli.core.langevin import ChainState, LangevinParams, move, phase
 from gcn_cli.core.network import Boundary, ConvNet, Weights
 from gcn_cli.core.noise import BAND, NoiseSource
-from gcn_cli.core.pyramid import enlarge_rows
-
-
-@dataclass(frozen=True)
-class Coarse:
-    """The coarser sample (N, C, h, w); ``gain`` times its enlargement is the reference's centre."""
-
-    images: Tensor
-    factor: int
-    gain: float = 1.0
-
-    def rows(self, top: int, bottom: int) -> Tensor:
-        """Rows of the centre."""
-        return enlarge_rows(self.images, self.factor, top, bottom).mul_(self.gain)
 
 
 @dataclass(frozen=True)
@@ -52,7 +38,7 @@ def parts(n: int, side: int, multiple: int = 1) -> list[tuple[int, int]]:
 
 
 class WindowedField:
-    """One level's field, evaluated in windows of at most about ``side`` px."""
+    """A field, evaluated in windows of at most about ``side`` px."""
 
     def __init__(
         self,
@@ -100,18 +86,13 @@ def run_windowed(
     params: LangevinParams,
     steps: int,
     noise: NoiseSource,
-    coarse: Coarse | None = None,
     purpose: str = "langevin",
-    done: int = 0,
-    total: int | None = None,
-    mask: Tensor | None = None,
 ) -> ChainState:
     """`run_langevin`, window by window: the images of ``state`` are moved in place."""
     for k in range(steps):
         t = state.step + k
-        now = params.cooled(params.temperature_at(done + k, total or steps))
         shift = phase(params, noise, purpose, t)
-        _step(state.images, field, now, noise, coarse, purpose, t, shift, mask)
+        _step(state.images, field, params, noise, purpose, t, shift)
     return ChainState(state.images, state.step + steps)
 
 
@@ -120,11 +101,9 @@ def _step(
     field: WindowedField,
     params: LangevinParams,
     noise: NoiseSource,
-    coarse: Coarse | None,
     purpose: str,
     step: int,
     shift: tuple[int, int],
-    mask: Tensor | None,
 ) -> None:
     """One step of the whole canvas. What later bands still need of moved rows is kept aside."""
     n, reach = images.shape[-2], min(field.reach, images.shape[-2])
@@ -136,12 +115,10 @@ def _step(
         wrapped = head[..., : max(0, reach - below.shape[-2]), :]
         rows = torch.cat([above, images[..., top:bottom, :], below, wrapped], -2)
         first = top - above.shape[-2]
-        centre = None if coarse is None else coarse.rows(top, bottom)
         drawn = None
         if params.temperature > 0:
             shape = (*images.shape[:2], bottom - top, images.shape[-1])
             drawn = noise.normal_(torch.empty(shape, device=images.device), purpose, step, top)
-        share = None if mask is None else mask[..., top:bottom, :]
         _move_band(
             images[..., top:bottom, :],
             rows,
@@ -151,9 +128,7 @@ def _step(
             field,
             params,
             drawn,
-            centre,
             shift,
-            share,
         )
         kept = bottom - first
         above = rows[..., max(0, kept - reach) : kept, :].clone()
@@ -168,9 +143,7 @@ def _move_band(
     field: WindowedField,
     params: LangevinParams,
     drawn: Tensor | None,
-    centre: Tensor | None,
     shift: tuple[int, int],
-    mask: Tensor | None,
 ) -> None:
     """Move ``band``, rows ``top`` and on; ``rows``, row ``first`` and on, are the old ones."""
     width = band.shape[-1]
@@ -183,13 +156,4 @@ def _move_band(
             ..., y.lead : y.lead + band.shape[-2], x.lead : x.lead + right - left
         ]
         piece = band[..., left:right]
-        moved = move(
-            piece,
-            b,
-            params,
-            None if drawn is None else drawn[..., left:right],
-            None if centre is None else centre[..., left:right],
-            out=piece if mask is None else None,
-        )
-        if mask is not None:
-            piece.lerp_(moved, mask[..., left:right])
+        move(piece, b, params, None if drawn is None else drawn[..., left:right], None, out=piece)
