@@ -60,7 +60,11 @@ class Engine:
     def _forward(self, z: Tensor, s: Tensor, fitted: Weights, boundary: Boundary) -> Responses:
         biases = iter([b.to(self.dtype) for b in self.net.biases(s, fitted)])
         mixers = iter(fitted.mixers)
-        x = F.pixel_unshuffle(z.to(self.dtype), self._block) if self._block > 1 else z.to(self.dtype)
+        x = (
+            F.pixel_unshuffle(z.to(self.dtype), self._block)
+            if self._block > 1
+            else z.to(self.dtype)
+        )
         x = x.contiguous(memory_format=CHANNELS_LAST)
         layers, votes = [], []
         for spec, w in zip(self._deep.layers, fitted.filters, strict=True):
@@ -99,7 +103,7 @@ class Engine:
         return self._decode(responses, fitted, boundary).float()
 
     def opened(self, weights: Weights) -> Sampler:
-        """grad h under fixed weights: what the chain is driven by."""
+        """Grad h under fixed weights: what the chain is driven by."""
         return Sampler(self, self.prepare(weights.map(torch.Tensor.detach)))
 
     def reconstruction(
@@ -126,7 +130,9 @@ class Engine:
     ) -> tuple[Tensor, list[Tensor]]:
         """`field.learning.likelihood_gap` at level ``s`` (a tensor ()), and its gradient."""
 
-        def both(observed: Tensor, chains: Tensor, s: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        def both(
+            observed: Tensor, chains: Tensor, s: Tensor, *tensors: Tensor
+        ) -> tuple[Tensor, ...]:
             leaves = weights.of([t.detach().requires_grad_(True) for t in tensors])
             fitted = self.prepare(leaves)
             scale = (1 + s**2).sqrt()

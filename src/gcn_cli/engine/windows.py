@@ -44,7 +44,7 @@ def windowed_gradient(
     shift: tuple[int, int],
     side: int,
 ) -> Tensor:
-    """grad h of rows ``inner`` of a torus, from ``rows`` (N, C, h, W), the first of which is ``top``.
+    """Grad h of rows ``inner`` of a torus, from ``rows`` (N, C, h, W), the first of which is ``top``.
 
     ``gradient`` takes bounded windows; ``rows`` holds those that `window` asks for; columns wrap.
     """
@@ -84,7 +84,14 @@ def move_bands(
         below = torch.arange(last, stop, device=canvas.device)
         fresh = canvas.index_select(-2, below[below < height])
         wrapped = head.index_select(-2, below[below >= height] % height)
-        rows = torch.cat([above[..., above.shape[-2] - (first - start) :, :],
-                          canvas[..., first:last, :], fresh, wrapped], -2)
+        rows = torch.cat(
+            [
+                above[..., above.shape[-2] - (first - start) :, :],
+                canvas[..., first:last, :],
+                fresh,
+                wrapped,
+            ],
+            -2,
+        )
         above = torch.cat([above, canvas[..., first:last, :]], -2)[..., -keep:, :].clone()
         canvas[..., first:last, :] = move(rows, start, (first, last))

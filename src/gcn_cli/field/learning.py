@@ -55,7 +55,11 @@ def soft_gradient(
     """`NoiseNet.gradient` with the stand-in derivative at its gates: what reconstruction learns."""
     responses = net.forward(z, s, weights, boundary)
     votes = dict(
-        zip(net.voting, zip(responses.votes, weights.mixers, weights.votes, strict=True), strict=True)
+        zip(
+            net.voting,
+            zip(responses.votes, weights.mixers, weights.votes, strict=True),
+            strict=True,
+        )
     )
     g: Tensor | None = None
     for index in range(len(net.layers) - 1, -1, -1):
@@ -110,9 +114,7 @@ def inside_output(
     """``h`` per pixel (N,), of a torus whole, else of the units more than ``margin`` px inside."""
     responses = net.forward(z, s, weights, boundary)
     total = torch.zeros(len(z)).to(z)
-    strides = [
-        math.prod(spec.stride for spec in net.layers[: index + 1]) for index in net.voting
-    ]
+    strides = [math.prod(spec.stride for spec in net.layers[: index + 1]) for index in net.voting]
     for q, v, stride in zip(responses.votes, weights.votes, strides, strict=True):
         cut = 0 if boundary == "torus" else -(-margin // stride)
         inner = q[..., cut : q.shape[-2] - cut, cut : q.shape[-1] - cut]

@@ -212,7 +212,10 @@ class NoiseNet:
     def output(self, responses: Responses, weights: Weights) -> Tensor:
         """``h`` (N,) from the pre-activations."""
         return sum(
-            (F.relu(q).sum((2, 3)) @ v for q, v in zip(responses.votes, weights.votes, strict=True)),
+            (
+                F.relu(q).sum((2, 3)) @ v
+                for q, v in zip(responses.votes, weights.votes, strict=True)
+            ),
             torch.zeros(()).to(responses.votes[0]),
         )
 
@@ -226,7 +229,9 @@ class NoiseNet:
         Every vote that is on sends its weight down through the transposed filters; at each layer
         only the units that the pattern left on pass it further (Xie et al. 2016, section 4).
         """
-        votes = dict(zip(self.voting, zip(pattern.votes, weights.mixers, weights.votes), strict=True))
+        votes = dict(
+            zip(self.voting, zip(pattern.votes, weights.mixers, weights.votes), strict=True)
+        )
         g: Tensor | None = None
         for index in range(len(self.layers) - 1, -1, -1):
             spec, on = self.layers[index], pattern.layers[index]

@@ -20,7 +20,7 @@ from gcn_cli.core.pyramid import enlarge_rows
 from gcn_cli.engine import open_engine
 from gcn_cli.engine.fast import Sampler
 from gcn_cli.engine.windows import BAND, move_bands, parts, windowed_gradient
-from gcn_cli.field.ladder import column, noise_shares, reconstruct, step_down
+from gcn_cli.field.ladder import extrapolated, reconstruct, step_down
 from gcn_cli.field.network import NoiseNet, Weights
 
 WINDOW = 1024
@@ -45,7 +45,6 @@ class Model:
 
     net: NoiseNet
     sizes: tuple[SizeModel, ...]
-    fresh_noise: float
     mean: Tensor
     contrast: float
 
@@ -98,64 +97,92 @@ def chain(
     """
     levels = model.sizes[size].levels.tolist()
     stride = model.net.total_stride
-    heat = math.sqrt(temperature)
+    large = max(y.shape[-2:]) > window
+    earlier: Tensor | None = None
     for k, s in enumerate(levels):
-        below = levels[k + 1] if k + 1 < len(levels) else 0.0
-        dy, dx = noise.integers(f"phase/{size}", k, (stride, stride))
-        told = torch.full((len(y),), s, device=y.device)
-        if max(y.shape[-2:]) > window:
+        above, below = levels[max(0, k - 1)], levels[k + 1] if k + 1 < len(levels) else 0.0
+        rung = Rung(k, above, s, below, noise.integers(f"phase/{size}", k, (stride, stride)))
+        if large:
             yield Step(size, k, s, y, None)
-            _move_windows(model, sampler, y, (s, below), noise, size, k, (dy, dx), heat, window)
+            purpose = f"anneal/{size}"
+            earlier = _move_windows(
+                model, sampler, y, earlier, rung, noise, purpose, temperature, window
+            )
             continue
+        dy, dx = rung.shift
+        told = torch.full((len(y),), s, device=y.device)
         rolled = torch.roll(y, (dy, dx), (-2, -1))
         d = torch.roll(reconstruct(sampler, rolled, told), (-dy, -dx), (-2, -1))
         yield Step(size, k, s, y, d)
-        if below:
-            z = torch.empty_like(y, memory_format=torch.contiguous_format)
-            z = noise.normal_(z, f"anneal/{size}", k).mul_(heat)
-            y = step_down(y, d, s, below, z, model.fresh_noise)
-        else:
-            y = d
+        y, earlier = _moved(y, d, earlier, rung, noise, f"anneal/{size}", 0, temperature), d
     yield Step(size, len(levels), 0.0, y, None)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Step ``index`` of a ladder: from level s to ``below`` (0: the end), after ``above``."""
+
+    index: int
+    above: float
+    s: float
+    below: float
+    shift: tuple[int, int]
+    """Phase (dy, dx), px, of the network's strides."""
+
+
+def _moved(
+    y: Tensor,
+    d: Tensor,
+    earlier: Tensor | None,
+    rung: Rung,
+    noise: NoiseSource,
+    purpose: str,
+    first_row: int,
+    temperature: float,
+) -> Tensor:
+    """Y (N, C, h, W), whose first row is ``first_row`` of the canvas, one step further down."""
+    if not rung.below:
+        return d
+    towards = extrapolated(d, earlier, rung.above, rung.s, rung.below)
+    z = torch.empty_like(d, memory_format=torch.contiguous_format)
+    noise.normal_(z, purpose, rung.index, first_row).mul_(math.sqrt(temperature))
+    return step_down(y, towards, rung.s, rung.below, z)
 
 
 def _move_windows(
     model: Model,
     sampler: Sampler,
     y: Tensor,
-    levels: tuple[float, float],
+    earlier: Tensor | None,
+    rung: Rung,
     noise: NoiseSource,
-    size: int,
-    k: int,
-    shift: tuple[int, int],
-    heat: float,
+    purpose: str,
+    temperature: float,
     window: int,
-) -> None:
-    """One step of the whole canvas, in place."""
-    s, below = levels
+) -> Tensor:
+    """One step of the whole canvas, in place; returns D, kept in half as many bytes."""
     reach, stride = model.net.reach, model.net.total_stride
-    told = torch.full((1,), s, device=y.device)
-    scale = math.sqrt(1 + s**2)
+    told = torch.full((1,), rung.s, device=y.device)
+    scale = math.sqrt(1 + rung.s**2)
+    last = earlier
+    kept = torch.empty_like(y, dtype=torch.bfloat16) if earlier is None else earlier
 
     def gradient(piece: Tensor) -> Tensor:
         return sampler.window(piece, told.expand(len(piece)))
 
     def move(rows: Tensor, top: int, inner: tuple[int, int]) -> Tensor:
-        told_rows = windowed_gradient(
-            gradient, rows / scale, top, inner, reach, stride, shift, window
+        first, end = inner
+        found = windowed_gradient(
+            gradient, rows / scale, top, inner, reach, stride, rung.shift, window
         )
-        here = rows[..., inner[0] - top : inner[1] - top, :]
-        d = here / scale**2 + (s / scale) * told_rows
-        if not below:
-            return d
-        kept, up = noise_shares(s, below, model.fresh_noise)
-        out = d + kept * (here - d)
-        if up:
-            z = torch.empty_like(d, memory_format=torch.contiguous_format)
-            out.add_(noise.normal_(z, f"anneal/{size}", k, inner[0]), alpha=up * heat)
-        return out
+        here = rows[..., first - top : end - top, :]
+        d = here / scale**2 + (rung.s / scale) * found
+        before = None if last is None else last[..., first:end, :].float()
+        kept[..., first:end, :] = d
+        return _moved(here, d, before, rung, noise, purpose, first, temperature)
 
-    move_bands(y, reach, stride, shift[0], move)
+    move_bands(y, reach, stride, rung.shift[0], move)
+    return kept
 
 
 def start(
@@ -223,4 +250,4 @@ def fresh(
     return last.y
 
 
-__all__ = ["Machine", "Model", "SizeModel", "Step", "chain", "column", "draw", "fresh", "start"]
+__all__ = ["Machine", "Model", "SizeModel", "Step", "chain", "draw", "fresh", "start"]

@@ -55,7 +55,9 @@ class State:
     def done(self, plan: Plan) -> int:
         """Updates done since the very beginning."""
         before = sum(sum(size.updates) for size in plan.sizes[: self.size])
-        return before + (plan.sizes[self.size].updates[0] if self.act == ACTS[1] else 0) + self.update
+        return (
+            before + (plan.sizes[self.size].updates[0] if self.act == ACTS[1] else 0) + self.update
+        )
 
     def complete(self, plan: Plan) -> bool:
         """Whether nothing is left to learn."""
@@ -102,7 +104,8 @@ _PATIENCE, _KEEP_EVERY, _RETRIES, _CUT = 3, 10, 5, 0.5
 
 def begin(plan: Plan, device: torch.device) -> State:
     """The state before the first update."""
-    return _enter(plan, 0, "reconstruction", _start(plan, 0, device), ())
+    start = initial_weights(plan.net, generator(plan.seed, "weights"))
+    return _enter(plan, 0, "reconstruction", flatten(start.tensors()).to(device), ())
 
 
 def model_of(plan: Plan, state: State, mean: Tensor, contrast: float) -> Model:
@@ -112,18 +115,10 @@ def model_of(plan: Plan, state: State, mean: Tensor, contrast: float) -> Model:
         SizeModel(size.reduction, size.levels, unflatten(vector, like))
         for size, vector in zip(plan.sizes, state.models(), strict=False)
     )
-    return Model(plan.net, sizes, plan.recipe.sampler.fresh_noise, mean, contrast)
+    return Model(plan.net, sizes, mean, contrast)
 
 
-def _start(plan: Plan, size: int, device: torch.device) -> Tensor:
-    """Random weights (n,)."""
-    start = initial_weights(plan.net, generator(plan.seed, "weights", size))
-    return flatten(start.tensors()).to(device)
-
-
-def _enter(
-    plan: Plan, size: int, act: Act, vector: Tensor, finished: tuple[Tensor, ...]
-) -> State:
+def _enter(plan: Plan, size: int, act: Act, vector: Tensor, finished: tuple[Tensor, ...]) -> State:
     return State(size, act, 0, vector, vector, Moments.zero(vector), finished)
 
 
@@ -164,8 +159,7 @@ def _next_act(plan: Plan, state: State) -> State:
     if state.act == ACTS[0] and acts[ACTS[1]]:
         return _enter(plan, state.size, ACTS[1], state.average, state.finished)
     if state.size + 1 < len(plan.sizes):
-        vector = _start(plan, state.size + 1, state.weights.device)
-        return _enter(plan, state.size + 1, ACTS[0], vector, state.models())
+        return _enter(plan, state.size + 1, ACTS[0], state.average, state.models())
     return state
 
 
@@ -278,7 +272,9 @@ class _Work:
 
     def _model(self, vectors: tuple[Tensor, ...]) -> Model:
         unit = torch.zeros(self.plan.net.channels, 1, 1)
-        state = State(0, "likelihood", 0, vectors[-1], vectors[-1], Moments.zero(vectors[-1]), vectors[:-1])
+        state = State(
+            0, "likelihood", 0, vectors[-1], vectors[-1], Moments.zero(vectors[-1]), vectors[:-1]
+        )
         return model_of(self.plan, state, unit, 1.0)
 
     def _climb(self, state: State) -> tuple[State, Info]:
@@ -312,7 +308,9 @@ class _Work:
         if self.pool is not None:
             rows = torch.randint(len(self.pool), (given.chains,), generator=draw)
             below = self.pool[rows.to(self.pool.device)]
-        y = start(model, self.index, (given.chains, self.plan.net.channels, side, side), below, noise)
+        y = start(
+            model, self.index, (given.chains, self.plan.net.channels, side, side), below, noise
+        )
         sampler = self.engine.opened(model.sizes[-1].weights)
         return chain(model, self.index, sampler, y, noise, window=side)
 

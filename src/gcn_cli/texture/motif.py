@@ -9,14 +9,14 @@ from torch import Tensor
 
 _FALL = 0.1
 """Correlation below which two pixels count as of different motifs."""
-MOTIF = 2.5
-"""Diameters of a motif in correlation lengths: from a stone's middle to its rim, and back."""
+_DIRECTIONS = 24
 
 
 def correlation_length(images: Tensor) -> float:
-    """Distance, px, at which the correlation of images (N, C, H, W) falls below 0.1.
+    """Farthest distance, px, at which the correlation of images (N, C, H, W) falls below 0.1.
 
-    Averaged over directions, colours and images; at most a quarter of the shorter side.
+    Along every direction it falls at some distance; the farthest counts, so that long motifs count
+    by their length. Averaged over colours and images; at most a quarter of the shorter side.
     """
     height, width = images.shape[-2:]
     size = (2 * height, 2 * width)  # zeros beyond the frame: no correlation around the torus
@@ -27,23 +27,18 @@ def correlation_length(images: Tensor) -> float:
     correlation = torch.fft.irfft2(power, s=size) / pairs
     correlation = correlation / correlation[0, 0]
     most = min(height, width) // 4
-    rows, columns = torch.meshgrid(
-        torch.arange(-most, most + 1), torch.arange(-most, most + 1), indexing="ij"
-    )
-    ring = (rows**2 + columns**2).double().sqrt().round().long()
-    near = correlation[rows % size[0], columns % size[1]]
-    total = torch.zeros(int(ring.max()) + 1, dtype=torch.float64)
-    count = torch.zeros_like(total)
-    total.index_add_(0, ring.flatten(), near.flatten())
-    count.index_add_(0, ring.flatten(), torch.ones_like(near).flatten())
-    profile = (total / count)[: most + 1]
-    below = (profile < _FALL).nonzero()
-    return float(below[0, 0]) if len(below) else float(most)
+    angle = torch.arange(_DIRECTIONS, dtype=torch.float64)[:, None] * math.pi / _DIRECTIONS
+    distance = torch.arange(most + 1, dtype=torch.float64)
+    rows = (distance * angle.sin()).round().long() % size[0]
+    columns = (distance * angle.cos()).round().long() % size[1]
+    fallen = correlation[rows, columns] < _FALL
+    fallen[:, -1] = True
+    return float(fallen.double().argmax(1).max())
 
 
 def motif(images: Tensor) -> float:
-    """Diameter, px, of the largest motifs of images (N, C, H, W)."""
-    return MOTIF * correlation_length(images)
+    """Length, px, of the largest motifs of images (N, C, H, W): two correlation lengths."""
+    return 2 * correlation_length(images)
 
 
 def coarsest_reduction(images: Tensor, field_of_view: int, least_side: int) -> int:

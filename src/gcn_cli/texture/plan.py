@@ -13,10 +13,9 @@ from gcn_cli.field.network import NoiseNet
 from gcn_cli.texture.motif import coarsest_reduction, motif
 from gcn_cli.texture.recipe import Recipe
 
-
 BORDER = 48
 """Pixels of mirrored border around the exemplar, at every size."""
-LEAST_VIEWS = 3
+LEAST_VIEWS = 2
 """Fields of view that the exemplar holds side by side at its coarsest size, at least."""
 
 
@@ -68,7 +67,9 @@ def make_plan(recipe: Recipe, observed: Tensor, seed: int = 0) -> Plan:
         )
     chosen = recipe.sizes.coarsest
     if chosen is None:
-        chosen = coarsest_reduction(observed, net.receptive_field, LEAST_VIEWS * net.receptive_field)
+        chosen = coarsest_reduction(
+            observed, net.receptive_field, LEAST_VIEWS * net.receptive_field
+        )
     reductions = [2**k for k in range(int(math.log2(chosen)), -1, -1)]
     sizes = [_size(recipe, net, side, index, r) for index, r in enumerate(reductions)]
     return Plan(recipe, net, tuple(sizes), motif(observed), seed)
@@ -79,5 +80,8 @@ def _size(recipe: Recipe, net: NoiseNet, side: int, index: int, reduction: int) 
     seen = side // reduction
     crop = min(recipe.reconstruction.crop, seen + 2 * min(BORDER, seen - 1)) // stride * stride
     canvas = recipe.likelihood.canvas // (2 * stride) * (2 * stride)
-    updates = recipe.reconstruction.updates, recipe.likelihood.updates
+    first, second = recipe.reconstruction, recipe.likelihood
+    updates = (first.updates, second.updates)
+    if index:
+        updates = (first.finer_updates, second.finer_updates)
     return SizePlan(reduction, recipe.levels(index), updates, crop, canvas)

@@ -62,7 +62,10 @@ class Sizes(Part):
 class Reconstruction(Part):
     """Act one."""
 
-    updates: int = Field(default=3000, ge=1, description="at every size")
+    updates: int = Field(default=3000, ge=1, description="at the coarsest size")
+    finer_updates: int = Field(
+        default=1200, ge=1, description="at a finer size, which starts from the coarser's weights"
+    )
     batch: int = Field(default=1, ge=1, le=256, description="crops an update")
     crop: int = Field(default=128, ge=16, description="side of a crop, px")
     margin: int = Field(default=24, ge=1, description="px from a crop's frame that do not count")
@@ -78,10 +81,13 @@ class Reconstruction(Part):
 class Likelihood(Part):
     """Act two."""
 
-    updates: int = Field(default=60, ge=0, description="at every size; 0 leaves it out")
+    updates: int = Field(default=60, ge=0, description="at the coarsest size; 0 leaves it out")
+    finer_updates: int = Field(default=30, ge=0, description="at a finer size")
     chains: int = Field(default=2, ge=1, le=1024, description="chains an update")
     canvas: int = Field(default=128, ge=16, description="side of a chain's torus, px")
-    levels: int = Field(default=10, ge=1, description="levels of the chain that an update learns at")
+    levels: int = Field(
+        default=10, ge=1, description="levels of the chain that an update learns at"
+    )
     rate: float = Field(default=2e-4, gt=0, description="Adam's, of all but the votes")
     vote_rate: float = Field(default=4e-3, gt=0, description="Adam's, of the votes' weights")
 
@@ -89,11 +95,8 @@ class Likelihood(Part):
 class Sampler(Part):
     """The annealed chain."""
 
-    steps: int = Field(default=40, ge=1, le=10000, description="levels at the coarsest size")
+    steps: int = Field(default=30, ge=1, le=10000, description="levels at the coarsest size")
     finer_steps: int = Field(default=20, ge=1, le=10000, description="levels at every finer size")
-    fresh_noise: float = Field(
-        default=0.7, ge=0, le=1, description="share of noise drawn anew; 1 is the ancestral chain"
-    )
 
 
 class Recipe(Part):
