@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -222,7 +222,7 @@ def _known(model: type[BaseModel], where: Iterable[str]) -> list[str]:
         if fields:
             here = [found for field in fields for found in _models(field.annotation)]
         else:  # the word that chooses one model of a union
-            here = [one for one in here if one.model_fields["name"].annotation == Literal[part]]
+            here = [one for one in here if part in get_args(one.model_fields["name"].annotation)]
     return [name for one in here for name in one.model_fields]
 
 
