@@ -136,15 +136,7 @@ class TextureCourse:
 
     def ahead(self, state: State) -> Mapping[str, float]:
         """Work left, by act."""
-        work: dict[Act, float] = {}
-        for index, size in enumerate(self.plan.sizes[state.size :], state.size):
-            for number, act in enumerate(ACTS):
-                done = 0
-                if index == state.size and number <= ACTS.index(state.act):
-                    done = state.update if act == state.act else size.updates[number]
-                todo = (size.updates[number] - done) * cost.update_work(self.plan, size, act)
-                work[act] = work.get(act, 0.0) + todo
-        return {act: left for act, left in work.items() if left}
+        return _work_ahead(self.plan, state)
 
     def model(self, state: State) -> Model:
         """What has been learned so far: a size of which no update was done is left out."""
@@ -216,25 +208,7 @@ class TextureCourse:
 
     def told(self) -> list[str]:
         """Exemplar, motif, field of view, the rule and what it gives; the network; the updates."""
-        plan, (n, c, h, w) = self.plan, self.job.observed.shape
-        field = plan.net.receptive_field
-        sizes = ", ".join(
-            f"1/{size.reduction} ({w // size.reduction}x{h // size.reduction} px)"
-            for size in plan.sizes
-        )
-        chosen = "sizes.coarsest" if self.config.sizes.coarsest else "the rule"
-        layers = ", ".join(_layer_text(spec) for spec in plan.net.layers)
-        first, second = plan.sizes[0].updates
-        return [
-            f"{self.job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, "
-            f"{c} channel{'s' if c > 1 else ''}; "
-            f"largest motif {plan.motif:.0f} px, field of view {field} px",
-            "  rule: sizes are reduced by two until the largest motif, 2.5 correlation lengths, "
-            "fits into the field of view",
-            f"  sizes by {chosen}: {sizes}",
-            f"  {layers}; {plan.net.n_parameters():,} parameters a size; {first} updates of "
-            f"reconstruction and {second} of likelihood at every size",
-        ]
+        return _plan_text(self.plan, self.job)
 
     def estimate(self, machine: Machine) -> Estimate:
         """What learning will take on this machine."""
@@ -262,6 +236,42 @@ def _shortened(config: TextureConfig, share: float) -> TextureConfig:
         "likelihood": second.model_copy(update={"updates": fewer}),
     }
     return config.model_copy(update=changes)
+
+
+def _work_ahead(plan: Plan, state: State) -> Mapping[str, float]:
+    """Multiply-adds left, by act."""
+    work: dict[Act, float] = {}
+    for index, size in enumerate(plan.sizes[state.size :], state.size):
+        for number, act in enumerate(ACTS):
+            done = 0
+            if index == state.size and number <= ACTS.index(state.act):
+                done = state.update if act == state.act else size.updates[number]
+            todo = (size.updates[number] - done) * cost.update_work(plan, size, act)
+            work[act] = work.get(act, 0.0) + todo
+    return {act: left for act, left in work.items() if left}
+
+
+def _plan_text(plan: Plan, job: Job) -> list[str]:
+    """What `TextureCourse.told` says."""
+    n, c, h, w = job.observed.shape
+    field = plan.net.receptive_field
+    sizes = ", ".join(
+        f"1/{size.reduction} ({w // size.reduction}x{h // size.reduction} px)"
+        for size in plan.sizes
+    )
+    chosen = "sizes.coarsest" if plan.recipe.sizes.coarsest else "the rule"
+    layers = ", ".join(_layer_text(spec) for spec in plan.net.layers)
+    first, second = plan.sizes[0].updates
+    return [
+        f"{job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, "
+        f"{c} channel{'s' if c > 1 else ''}; "
+        f"largest motif {plan.motif:.0f} px, field of view {field} px",
+        "  rule: sizes are reduced by two until the largest motif, 2.5 correlation lengths, "
+        "fits into the field of view",
+        f"  sizes by {chosen}: {sizes}",
+        f"  {layers}; {plan.net.n_parameters():,} parameters a size; {first} updates of "
+        f"reconstruction and {second} of likelihood at every size",
+    ]
 
 
 def _layer_text(spec: LayerSpec) -> str:
