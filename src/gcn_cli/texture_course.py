@@ -34,7 +34,7 @@ def texture_course(config: TextureConfig, job: Job) -> TextureCourse:
     """
     try:
         check_contrast(job.contrast)
-        plan = make_plan(config, _in_contrast(job), config.seed)
+        plan = _fitting_canvases(make_plan(config, _in_contrast(job), config.seed))
         _check_sizes(plan, job)
     except ImageError as error:
         raise ImageError(f"{job.told_name}: {error}") from error
@@ -44,6 +44,13 @@ def texture_course(config: TextureConfig, job: Job) -> TextureCourse:
 def _in_contrast(job: Job) -> Tensor:
     """The images (N, C, H, W) in units of contrast."""
     return (job.observed - job.mean) / job.contrast
+
+
+def _fitting_canvases(plan: Plan) -> Plan:
+    """Chains' canvases rounded up so that the coarser samples that they start from exist."""
+    step = plan.net.total_stride * plan.sizes[0].reduction
+    sizes = (replace(size, canvas=-(-size.canvas // step) * step) for size in plan.sizes)
+    return replace(plan, sizes=tuple(sizes))
 
 
 def _check_sizes(plan: Plan, job: Job) -> None:

@@ -345,6 +345,14 @@ def test_the_smallest_image_is_learned_and_a_smaller_one_refused(gcn, box, tmp_p
         assert all(abs(r.get("gap", 0)) < 100 for r in _told(tmp_path / "runs" / "00000-small"))
 
 
+def test_a_canvas_that_coarser_sizes_do_not_divide_is_rounded_up(gcn, box, tmp_path):
+    words = ("--set", "sizes.coarsest=4", "--set", "likelihood.canvas=20")
+    words += ("--set", "reconstruction.updates=1", "--set", "likelihood.updates=1")
+    result = _train(gcn, box, tmp_path, *words, image="ordinary.png")
+    assert result.exit_code == 0, result.stderr
+    assert load_image(tmp_path / "00000-ordinary" / "samples-000006.png").shape[-2] >= 24
+
+
 def test_a_flat_image_is_refused(gcn, box, tmp_path):
     image = tmp_path / "flat.png"
     save_png(image, torch.full((3, 32, 32), 99.0))
