@@ -24,8 +24,12 @@ TRAIN = [
         "--config paper-textur --images {box}/images",
         "no preset 'paper-textur'; did you mean 'paper-texture'?",
     ),
+    ("--images {box}/small.png --config texture", "small.png: the image is 6x6 px"),
+    ("--images {box}/images --config texture --set sizes.coarsest=2", "reduced 2 times"),
+    ("--images {box}/images --config texture --set levels=[]", "of gcn 0.1"),
+    ("--images {box}/images --config texture --set pace=1", "did you mean 'budget'?"),
     ("--config {box}/no.yaml --images {box}/images", "cannot read config"),
-    ("--config frame --preset paper-cd --images {box}/images", "two presets at once"),
+    ("--config texture --preset paper-cd --images {box}/images", "two presets at once"),
     ("--images {box}/images --set sed=1", "unknown key 'sed'; did you mean 'seed'?"),
     ("--images {box}/images --set langevin.eps=40", "eps must be below 2 sigma = 40"),
     ("--images {box}/images --set seed", "an override reads key=value"),
@@ -45,7 +49,7 @@ TRAIN = [
 ]
 SYNTHESIZE = [
     ("--size 3by4", "a size reads like 512x384"),
-    ("--size 0", "sizes lie between 1 and"),
+    ("--size 0", "sides lie between 1 and"),
     ("--size 41x24 --tile x", "width must be a multiple of 2 px"),
     ("--size 24x41 --tile y", "nearest to 41: 40 or 42"),
     ("--tile z", "--tile is one of none, x, y, xy"),
@@ -95,6 +99,18 @@ def test_synthesize_refuses(gcn, box, run, listing, words, sentence):
     assert (listing(box), listing(folder)) == before
 
 
+def test_a_texture_tiles_in_multiples_of_its_coarsest_stride(gcn, run):
+    result = gcn("synthesize", "--ckpt", run("texture"), "--size", "34x32", "--tile", "x")
+    assert "width must be a multiple of 4 px and at least 16; nearest to 34: 32 or 36" in _refused(
+        result
+    )
+
+
+def test_inspect_refuses_what_it_does_not_know_yet(gcn, run):
+    line = _refused(gcn("inspect", "--ckpt", run("texture")))
+    assert "models of kind texture" in line
+
+
 def test_a_bounded_model_cannot_tile(gcn, run):
     assert "cannot tile" in _refused(gcn("synthesize", "--ckpt", run("bounded"), "--tile", "xy"))
 
@@ -102,7 +118,7 @@ def test_a_bounded_model_cannot_tile(gcn, run):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 @pytest.mark.parametrize("verb", ["train", "synthesize", "inspect"])
 def test_missing_hardware_is_an_error(gcn, box, run, verb):
-    learning = ("--images", box / "images", "--preset", "frame")
+    learning = ("--images", box / "images", "--preset", "texture")
     words = learning if verb == "train" else ("--ckpt", run())
     assert "no CUDA device" in _refused(gcn(verb, *words, "--device", "cuda"))
 
@@ -123,8 +139,9 @@ class _Hostile:
 
 @pytest.mark.parametrize("verb", ["synthesize", "inspect", "train"])
 @pytest.mark.parametrize("kind", ["missing", "text", "truncated", "foreign", "hostile"])
-def test_what_is_no_checkpoint(gcn, run, tmp_path, verb, kind):
-    folder, trap = run(), tmp_path / "trap"
+@pytest.mark.parametrize("config", ["plain", "texture"])
+def test_what_is_no_checkpoint(gcn, run, tmp_path, verb, kind, config):
+    folder, trap = run(config), tmp_path / "trap"
     path = folder / "run.pt"
     if kind == "missing":
         path.unlink()
@@ -155,14 +172,13 @@ def test_evaluate_refuses_mixed_sizes(gcn, box):
     assert "several sizes" in _refused(gcn("evaluate", *words))
 
 
-def test_config_refusals(gcn, tmp_path, monkeypatch):
-    monkeypatch.setattr("gcn_cli.config.DEFAULT_PRESET", "frame")
+def test_config_refusals(gcn, tmp_path):
     file = tmp_path / "bad.yaml"
     file.write_text("seed: [1\n", encoding="utf-8")
     assert "not valid YAML" in _refused(gcn("config", "validate", file))
     file.write_text("sigma: 3\n", encoding="utf-8")
     assert "unknown key 'sigma'" in _refused(gcn("config", "validate", file))
-    assert "did you mean 'frame'?" in _refused(gcn("config", "show", "fram"))
+    assert "did you mean 'texture'?" in _refused(gcn("config", "show", "textur"))
 
 
 @pytest.mark.parametrize("words", [("nothing",), ("train", "--bogus"), ("synthesize",)])
@@ -182,7 +198,7 @@ def test_debug_shows_the_traceback(gcn, monkeypatch):
 
 
 def test_a_process_fails_like_the_runner(process, tmp_path):
-    failing = process("train", "--images", tmp_path / "nowhere", "--preset", "frame")
+    failing = process("train", "--images", tmp_path / "nowhere")
     stdout, stderr = failing.communicate(timeout=60)
     assert (failing.returncode, stdout) == (2, "")
     assert stderr == f"error: {tmp_path / 'nowhere'} does not exist\n"

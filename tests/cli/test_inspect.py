@@ -155,7 +155,7 @@ def test_config_list_and_show(gcn):
 def test_config_validate(gcn, box):
     result = gcn("config", "validate", box / "plain.yaml")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "valid: 2 layers" in result.stderr
+    assert "valid: kind field, 2 layers" in result.stderr
 
 
 def test_doctor(gcn):

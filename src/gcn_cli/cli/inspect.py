@@ -77,6 +77,8 @@ def inspect(
         raise UsageError(f"--out is a folder, and {out} is a file")
     machine = choose_machine(device, "fp32")
     saved = load_checkpoint(ckpt)
+    if saved.config.kind != "field":  # what tells of another kind goes here
+        raise UsageError(f"gcn inspect cannot tell of models of kind {saved.config.kind} yet")
     shown = load_image(image) if image is not None else None
     field = field_facts(saved.model)
     records = read_records(ckpt)
