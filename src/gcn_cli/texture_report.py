@@ -1,4 +1,4 @@
-"""What `gcn inspect` tells of a model of all noise levels: tables, plain data, pictures, one page."""
+"""What `gcn inspect` tells of a model of all noise levels: tables, data, pictures, one page."""
 
 from __future__ import annotations
 
@@ -163,8 +163,8 @@ def _explained_text(facts: Facts) -> str:
             f"reconstruction: nowhere better than the Gaussian field of the same spectrum ({where})"
         )
     return (
-        f"reconstruction: the filters explain up to {share:.0f} % of what the Gaussian field of the "
-        f"same spectrum leaves ({where})"
+        f"reconstruction: the filters explain up to {share:.0f} % of what the Gaussian field of "
+        f"the same spectrum leaves ({where})"
     )
 
 

@@ -28,7 +28,7 @@ from gcn_cli.texture.draw import Machine, Model
 WINDOW = 64
 """Side, px, of the windows that energies are taken of, about."""
 _AT_ONCE = 16  # windows
-_BLOCK = 32  # px; side of the blocks that a power spectrum is averaged over
+_BLOCK = 32  # px; side of the blocks that a power spectrum is averaged over, at most
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def open_field(model: Model, index: int, machine: Machine) -> Field:
 
 
 def surround(field: Field, x: Tensor) -> Tensor:
-    """A picture (N, C, H, W) with mirrored borders, at least ``margin`` px; whole strides in all."""
+    """A picture (N, C, H, W) with mirrored borders of ``margin`` px or more; whole strides."""
     for dim in (-2, -1):
         n = x.shape[dim]
         after = field.margin + -n % field.net.total_stride
@@ -89,9 +89,7 @@ def add_noise(x: Tensor, s: float, seed: int, level: int, draws: int) -> Tensor:
 
 
 def window_side(net: NoiseNet, *sides: int) -> int:
-    """Side of windows, px, whole strides, that fit the shortest of ``sides`` a whole number of
-    times, about `WINDOW` px large.
-    """
+    """Side of windows, px, whole strides: the shortest of ``sides`` in equal parts."""
     least = min(sides)
     return max(1, least // -(-least // WINDOW) // net.total_stride) * net.total_stride
 
@@ -186,7 +184,7 @@ def spectrum(x: Tensor) -> Tensor:
     A single periodogram would be the picture's own, whose scatter a Wiener filter would take for
     knowledge. Colours are decorrelated per frequency: eigenvalues of the cross-spectra.
     """
-    b = min(_BLOCK, min(x.shape[-2:]) // 2)
+    b = max(2, min(_BLOCK, min(x.shape[-2:]) // 4))
     rise = torch.hann_window(b, dtype=torch.float64, device=x.device)
     taper = rise[:, None] * rise
     blocks = (x - x.mean((0, 2, 3), keepdim=True)).double().unfold(2, b, max(1, b // 2))
