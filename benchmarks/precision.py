@@ -16,9 +16,10 @@ import torch
 
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint
 from gcn_cli.core.support import Machine
+from gcn_cli.field_sampling import sample
 from gcn_cli.machine import choose_machine, describe
 from gcn_cli.metrics import evaluate_texture
-from gcn_cli.sampling import Request, cut, parse_seeds, parse_size, sample
+from gcn_cli.sampling import Request, cut, parse_seeds, parse_size
 
 FIGURES = ("struct", "gram", "spectrum_db", "colour", "swd", "coherence")
 Scores = dict[str, list[float]]

@@ -23,15 +23,18 @@ from typing import Any
 import torch
 
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from gcn_cli.config import Config, resolve
+from gcn_cli.config import resolve
 from gcn_cli.core.level import Machine
 from gcn_cli.core.schedule import begin, current_model, latest_chains, learn
 from gcn_cli.errors import DivergenceError
-from gcn_cli.experiment import Job, load_jobs, plan_job
+from gcn_cli.field_course import plan_job
+from gcn_cli.field_sampling import sample
 from gcn_cli.imaging import atomic_write_text, labelled_sheet, load_image, resize, save_png
+from gcn_cli.jobs import Job, load_jobs
 from gcn_cli.machine import choose_machine, describe
 from gcn_cli.metrics import evaluate_texture
-from gcn_cli.sampling import Request, cut, parse_seeds, parse_size, sample
+from gcn_cli.sampling import Request, cut, parse_seeds, parse_size
+from gcn_cli.schema import FieldConfig as Config
 from gcn_cli.trials import judge, trial_configs
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gcn_cli.config import Config, validate
+from gcn_cli.config import validate
 from gcn_cli.core.network import Boundary, ConvNet, LayerSpec, LayerWeights, Weights
 from gcn_cli.core.support import Machine
+from gcn_cli.schema import Config
 
 
 class Case(NamedTuple):
@@ -125,6 +126,7 @@ def small_data() -> Callable[..., dict[str, Any]]:
 
     def build(**changes: Any) -> dict[str, Any]:
         data: dict[str, Any] = {
+            "kind": "field",
             "boundary": "torus",
             "canvas": 16,
             "layers": [{"filters": 4, "size": 4, "stride": 2}, {"filters": 3, "size": 3}],

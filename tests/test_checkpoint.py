@@ -18,7 +18,8 @@ from gcn_cli.core.learning import parameters
 from gcn_cli.core.network import map_weights
 from gcn_cli.core.schedule import begin, current_model, learn
 from gcn_cli.errors import CheckpointError, GcnError
-from gcn_cli.plan import Subject, build_plan, mean_colour
+from gcn_cli.jobs import mean_colour
+from gcn_cli.plan import Subject, build_plan
 
 
 @pytest.fixture(scope="module")

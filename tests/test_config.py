@@ -12,7 +12,8 @@ import yaml
 from gcn_cli.config import dump, load_preset, preset_names, resolve, validate
 from gcn_cli.core.learning import AdamParams, SgdParams
 from gcn_cli.errors import ConfigError, ImageError
-from gcn_cli.plan import Subject, build_plan, mean_colour, minimum_side
+from gcn_cli.jobs import mean_colour
+from gcn_cli.plan import Subject, build_plan, minimum_side
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))

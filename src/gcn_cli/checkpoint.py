@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 from gcn_cli import __version__
-from gcn_cli.config import Config, validate
-from gcn_cli.core.model import Model
-from gcn_cli.core.schedule import LearningState
+from gcn_cli.config import validate
 from gcn_cli.errors import CheckpointError, GcnError
 from gcn_cli.imaging import atomic_write_bytes
-from gcn_cli.packing import fingerprint, pack_model, pack_state, unpack_model, unpack_state
+from gcn_cli.kinds import KINDS
+from gcn_cli.schema import Config
 
 FORMAT, VERSION = "gcn-checkpoint", 2
 _WRITERS = {1: "0.1"}
@@ -34,20 +33,21 @@ MAX_BYTES = 8 * 2**30
 class Checkpoint:
     """Everything a run leaves: resolved config, images learned from, state, model so far.
 
-    ``observed`` (N, C, H, W) and ``mean`` (C, 1, 1) are grey levels.
+    ``observed`` (N, C, H, W) and ``mean`` (C, 1, 1) are grey levels. State and model are those of
+    the config's kind.
     """
 
     config: Config
     observed: Tensor
     mean: Tensor
-    state: LearningState
-    model: Model
+    state: Any
+    model: Any
     complete: bool
 
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that name the model's weights."""
-        return fingerprint(self.model)
+        return KINDS[self.config.kind].packing.fingerprint(self.model)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -118,15 +118,17 @@ def _check_sums(path: Path) -> None:
 
 
 def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
+    packing = KINDS[checkpoint.config.kind].packing
     return {
         "format": FORMAT,
         "version": VERSION,
+        "kind": checkpoint.config.kind,
         "config": checkpoint.config.model_dump(mode="json"),
         "observed": _compact(checkpoint.observed),
         "mean": checkpoint.mean.cpu(),
         "complete": checkpoint.complete,
-        "model": pack_model(checkpoint.model),
-        "state": pack_state(checkpoint.state),
+        "model": packing.pack_model(checkpoint.model),
+        "state": packing.pack_state(checkpoint.state),
     }
 
 
@@ -136,12 +138,16 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
         raise ValueError("images and mean colour do not agree")
     if not bool(torch.isfinite(mean).all() and torch.isfinite(observed).all()):
         raise ValueError("the images or their mean colour are not finite")
-    config, model = validate(data["config"]), unpack_model(data["model"], mean)
+    config = validate(data["config"])
+    if data["kind"] != config.kind:
+        raise ValueError("model and config are of different kinds")
+    packing = KINDS[config.kind].packing
+    model = packing.unpack_model(data["model"], mean)
     return Checkpoint(
         config=config,
         observed=observed,
         mean=mean,
-        state=unpack_state(data["state"], model, config),
+        state=packing.unpack_state(data["state"], model, config),
         model=model,
         complete=bool(data["complete"]),
     )

@@ -1,80 +1,51 @@
-"""Time: what an update costs, and how long a run will still take."""
+"""Time: how long a run will still take."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-
-from gcn_cli.core.field import Plan
-from gcn_cli.core.guard import StepInfo
-from gcn_cli.core.schedule import LearningState
-
-_FIXED = 1e8  # per pass and layer: small maps keep the machine less busy
 
 
 @dataclass
 class Clock:
     """Estimates the time left from the work done since it was made.
 
+    Each act of learning goes at a speed of its own; one not yet begun is taken to go at that of
+    all so far.
+
     Args:
-        shape: of the observed images (N, C, H, W).
         read: seconds that only grow.
     """
 
-    shape: Sequence[int]
     read: Callable[[], float] = time.monotonic
     started: float = field(init=False)
-    work: float = field(default=0.0, init=False)
+    _told: float = field(init=False)
+    _seconds: dict[str, float] = field(default_factory=dict, init=False)
+    _work: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.started = self.read()
+        self.started = self._told = self.read()
 
     @property
     def elapsed(self) -> float:
         """Seconds since the beginning."""
-        return self.read() - self.started
+        return self._told - self.started
 
-    def add(self, plan: Plan, info: StepInfo) -> None:
-        """Count the update that ``info`` tells of as done."""
-        self.work += update_cost(plan, info.stage, self.shape)
+    def add(self, act: str, work: float) -> None:
+        """Count work that was done since the last call."""
+        now = self.read()
+        self._seconds[act] = self._seconds.get(act, 0.0) + now - self._told
+        self._work[act] = self._work.get(act, 0.0) + work
+        self._told = now
 
-    def left(self, plan: Plan, state: LearningState) -> float:
-        """Seconds until the plan is fulfilled."""
-        ahead = 0.0
-        for number in range(state.stage, len(plan.stages)):
-            done = state.update if number == state.stage else 0
-            todo = plan.stages[number].learning.updates - done
-            ahead += todo * update_cost(plan, number, self.shape)
-        return self.elapsed * ahead / max(self.work, 1e-9)
-
-
-def update_cost(plan: Plan, stage: int, shape: Sequence[int]) -> float:
-    """Multiply-adds of one update: its Langevin steps and the gradient.
-
-    Args:
-        plan: the whole of learning.
-        stage: the stage of it.
-        shape: of the observed images (N, C, H, W).
-    """
-    learning, depth = plan.stages[stage].learning, plan.stages[stage].depth
-    per_pass = _pass_cost(plan, depth)
-    canvases = shape[0] * math.prod(shape[-2:]) / math.prod(plan.canvas)
-    seen = plan.chains + canvases * plan.observed_copies
-    fixed = _FIXED * depth
-    steps = 2 * (per_pass * plan.chains + fixed) * learning.steps
-    return float(steps + 3 * (per_pass * seen + fixed))
-
-
-def _pass_cost(plan: Plan, depth: int) -> int:
-    """Multiply-adds of one way through the first ``depth`` layers, on one canvas."""
-    net = plan.net.head(depth)
-    sizes = net.map_sizes(plan.canvas, plan.boundary)[1:]
-    return sum(
-        spec.filters * c * spec.size**2 * h * w
-        for spec, c, (h, w) in zip(net.layers, net.in_channels(), sizes, strict=True)
-    )
+    def left(self, ahead: Mapping[str, float]) -> float:
+        """Seconds that the work ahead will take."""
+        pace = sum(self._seconds.values()) / max(sum(self._work.values()), 1e-9)
+        return sum(
+            work * (self._seconds[act] / max(self._work[act], 1e-9) if act in self._work else pace)
+            for act, work in ahead.items()
+        )
 
 
 def clock_text(seconds: float) -> str:

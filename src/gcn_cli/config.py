@@ -1,7 +1,8 @@
-"""Configuration: YAML to validated models and on to the core's plans.
+"""Configuration: YAML to validated models.
 
 Precedence: dotted overrides (``--set a.b=v``) > ``--config file.yaml`` > preset > default.
-Unknown keys are refused with the nearest known name.
+Unknown keys are refused with the nearest known name. ``kind`` says which model a config follows,
+see `gcn_cli.schema`.
 """
 
 from __future__ import annotations
@@ -11,183 +12,18 @@ import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ValidationError
 
 from gcn_cli.errors import ConfigError
+from gcn_cli.schema import DEFAULT_KIND, KINDS, Config
 
 DEFAULT_PRESET = "texture"
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class LayerConfig(_Strict):
-    """One convolutional layer; ``size: full`` spans the whole map below it."""
-
-    filters: int = Field(ge=1, le=4096)
-    size: int | Literal["full"]
-    stride: int = Field(default=1, ge=1)
-    padding: int = Field(default=0, ge=0)
-    relu: bool = True
-
-    @model_validator(mode="after")
-    def _consistent(self) -> LayerConfig:
-        if self.size != "full":
-            if not 1 <= self.size <= 512:
-                raise ValueError("size must lie between 1 and 512 px, or be 'full'")
-            if self.stride > self.size:
-                raise ValueError(f"stride {self.stride} skips pixels of a {self.size} px filter")
-            if self.padding >= self.size:
-                raise ValueError(f"padding {self.padding} is not below the filter's {self.size} px")
-        return self
-
-
-class LangevinConfig(_Strict):
-    """``sigma`` and ``eps`` in the config's ``unit``; ``dither`` averages the stride's phases."""
-
-    sigma: float = Field(gt=0)
-    eps: float = Field(gt=0)
-    dither: bool = False
-
-    @model_validator(mode="after")
-    def _stable(self) -> LangevinConfig:
-        if self.eps >= 2 * self.sigma:
-            raise ValueError(
-                f"eps must be below 2 sigma = {2 * self.sigma:g}, else the chain of white noise "
-                f"itself explodes; it is {self.eps:g}"
-            )
-        return self
-
-
-class AdamConfig(_Strict):
-    """Adam, ascending."""
-
-    name: Literal["adam"] = "adam"
-    rate: float = Field(gt=0)
-    beta1: float = Field(default=0.5, ge=0, lt=1)
-    beta2: float = Field(default=0.99, ge=0, lt=1)
-    decay: float = Field(default=0.0, ge=0)
-
-
-class SgdConfig(_Strict):
-    """The authors' plain gradient ascent."""
-
-    name: Literal["sgd"]
-    rate: float = Field(gt=0)
-    decay: float = Field(default=1e-4, ge=0)
-    bias_factor: float = Field(default=2.0, ge=0)
-    cap: float = Field(default=20.0, gt=0)
-
-
-class InitConfig(_Strict):
-    """Starting weights: N(0, std^2) where ``std`` is given, else He scaling."""
-
-    std: float | None = Field(default=None, gt=0)
-    top_gain: float = Field(default=1.0, gt=0)
-
-
-class LearningConfig(_Strict):
-    """How a field learns; ``data_noise`` in units of sigma."""
-
-    chains: Literal["persistent", "restart", "data"]
-    count: int = Field(ge=1, le=4096)
-    steps: int = Field(ge=1)
-    updates: int = Field(ge=1)
-    optimiser: AdamConfig | SgdConfig = Field(discriminator="name")
-    fall: float = Field(default=1.0, gt=0, le=1)
-    grow: bool = False
-    grow_fall: float = Field(default=0.5, gt=0, le=1)
-    data_noise: float = Field(default=0.0, ge=0)
-    averaging: float = Field(default=0.0, ge=0, lt=1)
-    warmup: int = Field(default=0, ge=0)
-    observed_copies: int = Field(default=1, ge=1)
-    path_every: int = Field(default=0, ge=0)
-
-
-class SamplingConfig(_Strict):
-    """How fresh chains run; ``start_noise`` in units of sigma."""
-
-    steps: int | None = Field(default=None, ge=1)
-    start_noise: float = Field(default=0.0, ge=0)
-    polish: int = Field(default=0, ge=0)
-
-
-class ImagesConfig(_Strict):
-    """What is learned from: ``each`` image a model of its own, or one ``joint`` model.
-
-    ``size`` resizes to a square of that side (images of a joint model must agree);
-    ``max_side`` shrinks larger exemplars, 0 leaves them as they are; ``colour`` auto keeps
-    greyscale images single-channelled.
-    """
-
-    mode: Literal["each", "joint"] = "each"
-    size: int | None = Field(default=None, ge=8)
-    max_side: int = Field(default=0, ge=0)
-    colour: Literal["auto", "grey", "rgb"] = "auto"
-
-
-class GuardConfig(_Strict):
-    """Limits of the divergence guard; see `gcn_cli.core.guard.GuardParams`."""
-
-    gap: float = Field(default=2.0, gt=0)
-    spread: float = Field(default=3.0, gt=0)
-    patience: int = Field(default=3, ge=1)
-    check: int = Field(default=10, ge=1)
-    retries: int = Field(default=5, ge=0)
-    cut: float = Field(default=0.5, gt=0, lt=1)
-
-
-class OutputConfig(_Strict):
-    """How often, in updates, a grid of samples and a checkpoint are written."""
-
-    grid_every: int = Field(default=50, ge=1)
-    checkpoint_every: int = Field(default=100, ge=1)
-
-
-class Config(_Strict):
-    """A whole experiment.
-
-    ``precision`` is what the flag's ``auto`` means for this experiment: the faithful presets ask
-    for fp32. ``unit`` says what sigma and eps count: ``grey`` levels, or ``contrast``, the
-    exemplar's standard deviation. ``canvas`` is the side of the chains in px (None: the
-    exemplar's own).
-    """
-
-    name: str = "custom"
-    description: str = ""
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    unit: Literal["grey", "contrast"] = "grey"
-    boundary: Literal["torus", "bounded"] = "torus"
-    canvas: int | None = Field(default=None, ge=8)
-    precision: Literal["auto", "fp32", "bf16", "tf32"] = "auto"
-    images: ImagesConfig = ImagesConfig()
-    guard: GuardConfig = GuardConfig()
-    output: OutputConfig = OutputConfig()
-    layers: tuple[LayerConfig, ...] = Field(min_length=1)
-    langevin: LangevinConfig
-    init: InitConfig = InitConfig()
-    learning: LearningConfig
-    sampling: SamplingConfig = SamplingConfig()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Config:
-        if any(layer.size == "full" for layer in self.layers[:-1]):
-            raise ValueError("only the top layer can be 'full'")
-        if self.boundary == "torus" and any(layer.padding for layer in self.layers):
-            raise ValueError("padding has no meaning on a torus; set it to 0")
-        if self.boundary == "torus" and self.learning.chains == "data":
-            raise ValueError("chains that start at the data need boundary: bounded")
-        return self
+_OLD = "levels"  # a key of every config of version 0.1, and of none since
+_NOW = {"pace": "budget", "learning": "reconstruction", "langevin": "noise", "sampling": "sampler"}
+"""Keys of the removed recipe whose work another key does now."""
 
 
 def preset_folder() -> Path:
@@ -293,10 +129,19 @@ def validate(data: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: naming the first offending key and what was wrong with it.
     """
+    if _OLD in data:
+        raise ConfigError(
+            "this config is of gcn 0.1, whose recipe of several 'levels' is no more: use gcn 0.1 "
+            "for it, or begin anew with 'gcn config show texture'"
+        )
+    kind = data.get("kind", DEFAULT_KIND)
+    model = KINDS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise ConfigError(f"kind: there is no kind '{kind}'{_nearest(str(kind), list(KINDS))}")
     try:
-        return Config.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_sentence(error)) from error
+        raise ConfigError(_sentence(error, model)) from error
 
 
 def dump(config: Config) -> str:
@@ -353,13 +198,13 @@ def _put(node: Any, path: list[str], value: Any, whole: str) -> None:
         raise ConfigError(f"{whole}: '{head}' lies below a plain value")
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     whole = [str(part) for part in first["loc"]]
     where = [part for part in whole if part not in ("adam", "sgd")]
     key = ".".join(where)
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{_nearest(where[-1], _known(whole[:-1]))}"
+        return f"unknown key '{key}'{_nearest(where[-1], _known(model, whole[:-1]))}"
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
@@ -367,28 +212,31 @@ def _sentence(error: ValidationError) -> str:
     return f"{key}: {message}" if key else message
 
 
-def _known(where: list[str]) -> list[str]:
-    """Field names of the model at a location, for suggestions."""
-    models: dict[str, type[BaseModel]] = {
-        "layers": LayerConfig,
-        "langevin": LangevinConfig,
-        "init": InitConfig,
-        "learning": LearningConfig,
-        "optimiser": AdamConfig,
-        "sampling": SamplingConfig,
-        "images": ImagesConfig,
-        "guard": GuardConfig,
-        "output": OutputConfig,
-    }
-    if where and where[-1] == "sgd":
-        return list(SgdConfig.model_fields)
-    named = [part for part in where if part in models]
-    model = models[named[-1]] if named else Config
-    return list(model.model_fields)
+def _known(model: type[BaseModel], where: Iterable[str]) -> list[str]:
+    """Field names of the model at a location below ``model``, for suggestions."""
+    here = [model]
+    for part in where:
+        if part.isdigit():  # an item of a list, whose model was found with the list
+            continue
+        fields = [one.model_fields[part] for one in here if part in one.model_fields]
+        if fields:
+            here = [found for field in fields for found in _models(field.annotation)]
+        else:  # the word that chooses one model of a union
+            here = [one for one in here if part in get_args(one.model_fields["name"].annotation)]
+    return [name for one in here for name in one.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Models that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models(inner)]
 
 
 def _nearest(name: str, names: list[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if _NOW.get(name) in names:
+        close = [_NOW[name]]
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known are {', '.join(names)}" if names else ""

@@ -1,4 +1,4 @@
-"""What a plan will cost, before it is run: parameters, memory, time.
+"""What a plan of kind ``field`` will cost, before it is run: parameters, memory, time.
 
 Time is measured, not guessed: the network takes a few steps and a few updates on the machine at
 hand, and the rest is multiplication. Memory counts the maps that a step
@@ -7,14 +7,14 @@ and a gradient hold at once, and forgets the few hundred megabytes that PyTorch 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from gcn_cli.clock import update_cost
 from gcn_cli.core.field import Plan
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, run_langevin
@@ -22,21 +22,10 @@ from gcn_cli.core.network import Boundary, ConvNet, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource
 from gcn_cli.core.schedule import begin, learn
 from gcn_cli.core.support import Machine
-from gcn_cli.machine import free_memory
+from gcn_cli.course import Estimate
 
-_BATCH_SHARE = 0.25  # of the free memory that one batch of fresh chains may take
-_BATCH_BYTES = 2 * 2**30
-_BATCH_MOST = 16
+_FIXED = 1e8  # multiply-adds per pass and layer: small maps keep the machine less busy
 _CALIBRATION = 4  # timed steps, and updates; the first one warms caches up
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Whole-run figures; ``memory`` in bytes."""
-
-    parameters: int
-    memory: int
-    seconds: float
 
 
 def estimate(plan: Plan, observed: Tensor, machine: Machine) -> Estimate:
@@ -62,10 +51,31 @@ def chain_bytes(net: ConvNet, size: tuple[int, int], boundary: Boundary, dtype: 
     return 2 * (inputs + outputs) * dtype.itemsize + 5 * image * 4
 
 
-def fitting_batch(one_chain: int, device: torch.device) -> int:
-    """How many fresh chains of so many bytes to run at once so that memory stays moderate."""
-    allowed = min(_BATCH_SHARE * free_memory(device), _BATCH_BYTES)
-    return int(min(_BATCH_MOST, max(1, allowed // one_chain)))
+def update_cost(plan: Plan, stage: int, shape: Sequence[int]) -> float:
+    """Multiply-adds of one update: its Langevin steps and the gradient.
+
+    Args:
+        plan: the whole of learning.
+        stage: the stage of it.
+        shape: of the observed images (N, C, H, W).
+    """
+    learning, depth = plan.stages[stage].learning, plan.stages[stage].depth
+    per_pass = _pass_cost(plan, depth)
+    canvases = shape[0] * math.prod(shape[-2:]) / math.prod(plan.canvas)
+    seen = plan.chains + canvases * plan.observed_copies
+    fixed = _FIXED * depth
+    steps = 2 * (per_pass * plan.chains + fixed) * learning.steps
+    return float(steps + 3 * (per_pass * seen + fixed))
+
+
+def _pass_cost(plan: Plan, depth: int) -> int:
+    """Multiply-adds of one way through the first ``depth`` layers, on one canvas."""
+    net = plan.net.head(depth)
+    sizes = net.map_sizes(plan.canvas, plan.boundary)[1:]
+    return sum(
+        spec.filters * c * spec.size**2 * h * w
+        for spec, c, (h, w) in zip(net.layers, net.in_channels(), sizes, strict=True)
+    )
 
 
 def _update_seconds(plan: Plan, observed: Tensor, machine: Machine) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Training as a user sees it: images in, a run folder out. Here the core meets the disk.
 
 Run folder: ``run.pt`` (checkpoint), ``config.yaml`` (resolved, replayable), ``meta.json``,
-``metrics.jsonl`` (one line per update), ``reals.png``, ``samples-000050.png`` ...
+``metrics.jsonl`` (one line per update or few), ``reals.png``, ``samples-000050.png`` ...
 """
 
 from __future__ import annotations
@@ -11,43 +11,24 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.clock import Clock, clock_text
-from gcn_cli.config import Config, dump
-from gcn_cli.core.field import Plan
-from gcn_cli.core.guard import StepInfo
-from gcn_cli.core.schedule import LearningState, begin, current_model, learn
+from gcn_cli.config import dump
 from gcn_cli.core.support import Machine
-from gcn_cli.errors import (
-    CheckpointError,
-    ConfigError,
-    DeviceError,
-    DivergenceError,
-    ImageError,
-    Interrupted,
-)
-from gcn_cli.imaging import (
-    atomic_write_text,
-    find_images,
-    image_grid,
-    load_image,
-    resize,
-    save_png,
-)
+from gcn_cli.course import Course, State, Told
+from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted
+from gcn_cli.imaging import atomic_write_text, image_grid, save_png
+from gcn_cli.jobs import Job
+from gcn_cli.kinds import open_course
 from gcn_cli.machine import is_out_of_memory
-from gcn_cli.packing import state_to
-from gcn_cli.plan import Subject, build_plan, mean_colour
 from gcn_cli.progress import Progress
 from gcn_cli.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
+from gcn_cli.schema import Config
 
-_HUGE, _MODERATE = 12, 6  # sides of an image, in fields of view of the network
-_GRID_CHAINS = 16
+_REALS = 16
 
 
 @dataclass
@@ -65,97 +46,17 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One model to learn: a name, its images (N, C, H, W) in grey levels, their mean colour."""
-
-    name: str
-    observed: Tensor
-    mean: Tensor
-    sources: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
 class TrainResult:
-    """Where a run lies and whether its plan was fulfilled."""
+    """Where a run lies and whether its plan was fulfilled; ``more`` is the key that extends it."""
 
     folder: Path
     complete: bool
     already: bool = False
-
-
-def load_jobs(config: Config, path: Path, mode: str | None = None) -> list[Job]:
-    """The models that a file or folder of images asks for, every image read and checked.
-
-    Raises:
-        ImageError: nothing to read, an unreadable image, or images that do not agree.
-    """
-    files = find_images(path)
-    images = [prepare_image(config, load_image(file)) for file in files]
-    if (mode or config.images.mode) == "each":
-        pairs = zip(files, images, strict=True)
-        return [_job(file.stem, image[None], (file,)) for file, image in pairs]
-    colours = max(image.shape[0] for image in images)
-    images = [image.expand(colours, -1, -1) for image in images]
-    shapes = {tuple(image.shape) for image in images}
-    if len(shapes) > 1:
-        raise ImageError(
-            f"one joint model needs images of one size; {path} holds {len(shapes)} sizes "
-            "(set images.size to resize them all)"
-        )
-    name = path.stem if path.is_file() else path.resolve().name
-    return [_job(name, torch.stack(images), tuple(files))]
-
-
-def _job(name: str, observed: Tensor, files: tuple[Path, ...]) -> Job:
-    return Job(name, observed, mean_colour(observed), files)
-
-
-def prepare_image(config: Config, image: Tensor) -> Tensor:
-    """One image (C, H, W) in the colours and size that the config asks for."""
-    if config.images.colour == "rgb":
-        image = image.expand(3, -1, -1)
-    elif image.shape[0] == 3:
-        grey = torch.equal(image[0], image[1]) and torch.equal(image[1], image[2])
-        if config.images.colour == "grey":
-            weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-            image = (image * weights).sum(0, keepdim=True)
-        elif grey:
-            image = image[:1]
-    if config.images.size:
-        return resize(image, (config.images.size, config.images.size))
-    limit = config.images.max_side
-    if limit and max(image.shape[-2:]) > limit:
-        factor = limit / max(image.shape[-2:])
-        h, w = (max(1, round(n * factor)) for n in image.shape[-2:])
-        image = resize(image, (h, w))
-    return image
-
-
-def plan_job(config: Config, job: Job) -> Plan:
-    """The plan for one job; errors name its image."""
-    try:
-        return build_plan(config, Subject.of(job.observed, job.mean))
-    except ImageError as error:
-        where = job.sources[0].name if len(job.sources) == 1 else job.name
-        raise ImageError(f"{where}: {error}") from error
-
-
-def size_hint(job: Job, plan: Plan) -> str | None:
-    """What to tell of an image that dwarfs what the network sees of it at a time."""
-    field = plan.net.receptive_field
-    height, width = job.observed.shape[-2:]
-    if min(height, width) < _HUGE * field:
-        return None
-    side = 64 * round(_MODERATE * field / 64)
-    return (
-        f"{job.name}: of {width}x{height} px the network sees {field} px at a time; if its motifs "
-        f"are wider, let it learn from a smaller copy: --set images.max_side={side}"
-    )
+    more: str = ""
 
 
 def train_job(
-    config: Config,
-    job: Job,
+    course: Course,
     out: Path,
     machine: Machine,
     progress: Progress,
@@ -163,10 +64,12 @@ def train_job(
     argv: Sequence[str] = (),
 ) -> TrainResult:
     """Learn one model in a new run folder below ``out``."""
-    plan = plan_job(config, job)  # what cannot be learned leaves no folder behind
-    folder = create_run_dir(out, job.name)
-    open_folder(folder, config, job, machine, argv)
-    return _run(config, plan, job, begin(), folder, machine, progress, stop)
+    course, lowered = course.fitted(machine)
+    if lowered:
+        progress.message(lowered)
+    folder = create_run_dir(out, course.job.name)
+    open_folder(folder, course.config, course.job, machine, argv)
+    return _run(course, course.begin(machine.device), folder, machine, progress, stop)
 
 
 def open_folder(
@@ -177,7 +80,7 @@ def open_folder(
     sources = [str(path) for path in job.sources]
     extra = {"name": job.name, "images": sources, "device": str(machine.device)}
     write_meta(folder, list(argv) or sys.argv, extra)
-    save_png(folder / "reals.png", image_grid(list(job.observed[:_GRID_CHAINS])))
+    save_png(folder / "reals.png", image_grid(list(job.observed[:_REALS])))
 
 
 def resume_job(
@@ -196,19 +99,17 @@ def resume_job(
     folder = folder if folder.is_dir() else folder.parent
     saved = load_checkpoint(folder)
     job = Job(folder.name, saved.observed, saved.mean)
-    plan = plan_job(config or saved.config, job)
+    course = open_course(config or saved.config, job)
     if config is not None:
-        _check_extension(plan_job(saved.config, job), plan, saved.state)
-    config = config or saved.config
-    if saved.state.complete(plan):
-        return TrainResult(folder, complete=True, already=True)
-    done = saved.state.done(plan)
+        open_course(saved.config, job).check_extension(course, saved.state)
+    if course.complete(saved.state):
+        return TrainResult(folder, complete=True, already=True, more=course.more)
+    done = course.done(saved.state)
     kept = [r for r in read_jsonl(folder / "metrics.jsonl") if r["done"] <= done]
-    text = "".join(_json_line(record) for record in kept)
+    text = "".join(json.dumps(record) + "\n" for record in kept)
     atomic_write_text(folder / "metrics.jsonl", text)
-    atomic_write_text(folder / "config.yaml", dump(config))
-    state = state_to(saved.state, machine.device)
-    return _run(config, plan, job, state, folder, machine, progress, stop)
+    atomic_write_text(folder / "config.yaml", dump(course.config))
+    return _run(course, saved.state, folder, machine, progress, stop)
 
 
 def finished_run(out: Path, name: str) -> Path | None:
@@ -222,116 +123,82 @@ def finished_run(out: Path, name: str) -> Path | None:
     return None
 
 
-def _check_extension(old: Plan, new: Plan, state: LearningState) -> None:
-    """Refuse a plan under which the saved state means something else."""
-    if _frame(old) != _frame(new):
-        raise ConfigError(
-            "--resume may change how long and how fast a run learns, not its seed, networks, "
-            "canvas or chains; start a new run for those"
-        )
-    updates = new.stages[state.stage].learning.updates
-    if updates < state.update or (updates == state.update and not state.complete(new)):
-        raise ConfigError(
-            f"this run has done {state.update} updates already; "
-            f"learning.updates cannot fall to {updates}"
-        )
-
-
-def _frame(plan: Plan) -> tuple[object, ...]:
-    """What a saved state's tensors depend on."""
-    depths = tuple(stage.depth for stage in plan.stages)
-    kinds = tuple(stage.learning.chains for stage in plan.stages)
-    return plan.seed, plan.net, plan.boundary, plan.canvas, plan.chains, depths, kinds
-
-
-def _json_line(record: object) -> str:
-    return json.dumps(record) + "\n"
-
-
 def _run(
-    config: Config,
-    plan: Plan,
-    job: Job,
-    begun: LearningState,
+    course: Course,
+    begun: State,
     folder: Path,
     machine: Machine,
     progress: Progress,
     stop: Stop,
 ) -> TrainResult:
-    progress.start(plan.total_updates, job.name)
-    clock = Clock(job.observed.shape)
-    state, saved_at = begun, begun.done(plan)
+    output, job = course.config.output, course.job
+    progress.start(course.total_updates, job.name)
+    clock = Clock()
+    state, beat = begun, course.beats(begun)
     try:
-        for now, info in _learned(config, plan, job, begun, folder, machine):
-            clock.add(plan, info)
-            state, done = now, now.done(plan)
-            append_jsonl(folder / "metrics.jsonl", _record(info, done, clock.elapsed))
-            progress.update(done, _fields(info, clock.left(plan, state)))
-            if info.event:
-                progress.message(f"{job.name}: {info.event}")
-            complete = state.complete(plan)
-            if complete or done % config.output.grid_every == 0:
-                _write_grid(folder, done, state, job.mean)
-            if complete or stop.wanted or done - saved_at >= config.output.checkpoint_every:
-                _save(folder, config, plan, job, state)
-                saved_at = done
+        for now, told in _learned(course, begun, folder, machine):
+            state, last, beat = now, beat, course.beats(now)
+            clock.add(told.act, told.work)
+            record = {**told.record, "seconds": round(clock.elapsed, 3)}
+            append_jsonl(folder / "metrics.jsonl", record)
+            left = {"left": clock_text(clock.left(course.ahead(state)))}
+            progress.update(course.done(state), {**told.shown, **left})
+            if told.event:
+                progress.message(f"{job.name}: {told.event}")
+            complete = course.complete(state)
+            if complete or _due(output.grid_every, last, beat):
+                _write_grid(folder, course, state, machine)
+            if complete or stop.wanted or _due(output.checkpoint_every, last, beat):
+                _save(folder, course, state)
             if stop.wanted and not complete:
-                if stop.signal_exit_code is not None:
-                    raise Interrupted(
-                        f"stopped after {done} of {plan.total_updates} updates; saved in {folder}, "
-                        f"go on with: gcn train --resume {folder}",
-                        stop.signal_exit_code,
-                    )
+                _tell_interruption(folder, course, state, stop)
                 break
     finally:
         progress.close()
-    return TrainResult(folder, state.complete(plan))
+    return TrainResult(folder, course.complete(state))
+
+
+def _due(every: int, last: int, beat: int) -> bool:
+    """Whether a multiple of ``every`` was passed; the same however often a run was resumed."""
+    return beat // every > last // every
+
+
+def _tell_interruption(folder: Path, course: Course, state: State, stop: Stop) -> None:
+    if stop.signal_exit_code is not None:
+        raise Interrupted(
+            f"stopped after {course.done(state)} of {course.total_updates} updates; saved in "
+            f"{folder}, go on with: gcn train --resume {folder}",
+            stop.signal_exit_code,
+        )
 
 
 def _learned(
-    config: Config, plan: Plan, job: Job, begun: LearningState, folder: Path, machine: Machine
-) -> Iterator[tuple[LearningState, StepInfo]]:
-    """`learn`, its failures told in the user's words; what was learned before is kept."""
+    course: Course, begun: State, folder: Path, machine: Machine
+) -> Iterator[tuple[State, Told]]:
+    """`Course.learn`, its failures told in the user's words; what was learned before is kept."""
     last = begun
     try:
-        for last, info in learn(plan, job.observed, job.mean, begun, machine):
-            yield last, info
+        for last, told in course.learn(begun, machine):
+            yield last, told
     except RuntimeError as error:
         if is_out_of_memory(error):
-            raise DeviceError("out of memory; lower learning.count (chains) or canvas") from error
+            raise DeviceError(f"out of memory; lower {course.spare(last)}") from error
         raise
     except DivergenceError as error:
-        event = {"done": last.done(plan), "event": str(error)}
-        append_jsonl(folder / "metrics.jsonl", event)
-        if last.weights:
-            _save(folder, config, plan, job, last)
+        append_jsonl(folder / "metrics.jsonl", {"done": course.done(last), "event": str(error)})
+        if last.weights is not None and len(last.weights):
+            _save(folder, course, last)
         raise
 
 
-def _save(folder: Path, config: Config, plan: Plan, job: Job, state: LearningState) -> None:
-    model = current_model(plan, state, job.mean)
-    complete = state.complete(plan)
-    save_checkpoint(
-        folder / "run.pt", Checkpoint(config, job.observed, job.mean, state, model, complete)
+def _save(folder: Path, course: Course, state: State) -> None:
+    job, complete = course.job, course.complete(state)
+    checkpoint = Checkpoint(
+        course.config, job.observed, job.mean, state, course.model(state), complete
     )
+    save_checkpoint(folder / "run.pt", checkpoint)
 
 
-def _write_grid(folder: Path, done: int, state: LearningState, mean: Tensor) -> None:
-    grid = image_grid(list(state.chains.images[:_GRID_CHAINS].cpu() + mean))
-    save_png(folder / f"samples-{done:06d}.png", grid)
-
-
-def _record(info: StepInfo, done: int, elapsed: float) -> dict[str, object]:
-    """One update for ``metrics.jsonl``."""
-    told = {"done": done, **asdict(info), "gap": info.gap, "active": list(info.active)}
-    return {**told, "seconds": round(elapsed, 3)}
-
-
-def _fields(info: StepInfo, left: float) -> dict[str, str]:
-    """One update for the progress line."""
-    return {
-        "f(obs)-f(syn)": f"{info.gap:+.2f}",
-        "B": f"{info.spread_basis:.1f}",
-        "chains": f"{info.spread_chains:.1f}/{info.spread_data:.1f}",
-        "left": clock_text(left),
-    }
+def _write_grid(folder: Path, course: Course, state: State, machine: Machine) -> None:
+    grid = image_grid(course.pictures(state, machine))
+    save_png(folder / f"samples-{course.done(state):06d}.png", grid)

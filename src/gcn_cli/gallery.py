@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,12 +12,12 @@ from torch import Tensor
 from gcn_cli import __version__
 from gcn_cli.checkpoint import Checkpoint
 from gcn_cli.core.support import Machine
-from gcn_cli.core.synthesis import SynthesisInfo
-from gcn_cli.errors import DivergenceError, GcnError
-from gcn_cli.estimate import chain_bytes, fitting_batch
+from gcn_cli.errors import DeviceError, DivergenceError, GcnError
 from gcn_cli.imaging import image_grid, resize, save_png
+from gcn_cli.kinds import KINDS
+from gcn_cli.machine import is_out_of_memory
 from gcn_cli.progress import Progress
-from gcn_cli.sampling import Request, batches, canvas_for, cut, sample
+from gcn_cli.sampling import Artist, Frame, Request, batches, cut
 
 _GRID_MOST = 36  # pictures in a grid
 _GRID_SIDE = 384  # px of a picture in a grid, at most
@@ -27,15 +27,13 @@ Watcher = Callable[[Tensor], None]
 """Sees the first chain (C, H, W) of the first batch, cut to size, while it moves."""
 
 
-def default_batch(saved: Checkpoint, request: Request, machine: Machine) -> int:
-    """Chains to run at once, so that memory stays moderate."""
-    model, size = saved.model, canvas_for(saved.model, request)
-    one = chain_bytes(model.net, size, model.boundary, machine.dtype)
-    return fitting_batch(one, machine.device)
+def artist_of(saved: Checkpoint) -> Artist:
+    """Who draws with the model of a checkpoint."""
+    return KINDS[saved.config.kind].artist(saved.model)
 
 
 def draw(
-    saved: Checkpoint,
+    artist: Artist,
     request: Request,
     machine: Machine,
     progress: Progress,
@@ -45,12 +43,13 @@ def draw(
     """(seed, picture (C, H, W)) for every seed, ``batch`` chains at a time.
 
     Raises:
-        UsageError: a size that does not fit; see `canvas_for`.
+        UsageError: a size that does not fit; see `Artist.canvas`.
+        DeviceError: out of memory.
         DivergenceError: a chain ran away.
     """
     for seeds in batches(request.seeds, batch):
-        part = Request(request.width, request.height, seeds, request.tile, request.temperature)
-        images = _run(saved, part, machine, progress, watch)
+        part = replace(request, seeds=seeds)
+        images = _run(artist, part, machine, progress, watch)
         watch = None
         if not all(bool(torch.isfinite(end)) for end in images.aminmax()):  # NaN comes through
             raise DivergenceError(
@@ -60,24 +59,28 @@ def draw(
 
 
 def _run(
-    saved: Checkpoint, request: Request, machine: Machine, progress: Progress, watch: Watcher | None
+    artist: Artist, request: Request, machine: Machine, progress: Progress, watch: Watcher | None
 ) -> Tensor:
-    last: SynthesisInfo | None = None
+    last: Frame | None = None
     try:
-        for info in sample(saved.model, request, machine):
+        for frame in artist.frames(request, machine):
             if last is None:
                 seeds = request.seeds
                 name = f"seed {seeds[0]}" + (f"..{seeds[-1]}" if len(seeds) > 1 else "")
-                progress.start(info.steps, name)
-            last = info
-            progress.update(info.step, {})
+                progress.start(frame.steps, name)
+            last = frame
+            progress.update(frame.step, {})
             if watch is not None:
-                watch(cut(info.images[0].cpu().contiguous(), request))
+                watch(cut(frame.shown(), request))
+        if last is None:
+            raise GcnError("this model takes no sampling steps")
+        return cut(last.finish(), request).cpu()
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise DeviceError("out of memory; ask for a smaller --size or --batch") from error
+        raise
     finally:
         progress.close()
-    if last is None:
-        raise GcnError("this model takes no sampling steps")
-    return cut(last.chains.add_(last.mean), request).cpu()  # in place: a large picture is held once
 
 
 def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> dict[str, str]:

@@ -20,13 +20,15 @@ from gcn_cli.core.energy import reconstruction
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.learning import wrap_image
 from gcn_cli.core.model import Model
-from gcn_cli.core.network import LayerSpec
 from gcn_cli.core.support import Machine
 from gcn_cli.core.synthesis import final_images
 from gcn_cli.errors import ImageError
-from gcn_cli.experiment import Job, plan_job, prepare_image
+from gcn_cli.field_course import layer_text, plan_job
+from gcn_cli.field_sampling import sample
+from gcn_cli.jobs import Job, prepare_image
 from gcn_cli.rundir import read_jsonl
-from gcn_cli.sampling import Request, cut, sample
+from gcn_cli.sampling import Request, cut
+from gcn_cli.schema import FieldConfig
 
 Record = dict[str, Any]
 
@@ -66,13 +68,6 @@ def field_facts(model: Model) -> FieldFacts:
         steps=model.total_steps(),
         snapshots=len(model.path),
     )
-
-
-def layer_text(spec: LayerSpec) -> str:
-    """A layer in the field's shorthand, such as ``100@15/3 pad 2``."""
-    stride = f"/{spec.stride}" if spec.stride > 1 else ""
-    padding = f" pad {spec.padding}" if spec.padding else ""
-    return f"{spec.filters}@{spec.size}{stride}{padding}{'' if spec.relu else ' linear'}"
 
 
 # --------------------------------------------------------------------------- its training
@@ -137,6 +132,7 @@ def read_records(path: Path) -> list[Record]:
 
 def training_facts(saved: Checkpoint, records: Sequence[Record]) -> TrainingFacts:
     """Sum up a run."""
+    assert isinstance(saved.config, FieldConfig)
     plan = plan_job(saved.config, Job("the checkpoint", saved.observed, saved.mean))
     events = [f"update {r.get('done')}: {r['event']}" for r in records if r.get("event")]
     told = [r for r in records if _whole(r)]

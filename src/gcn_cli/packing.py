@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcn_cli.config import Config
 from gcn_cli.core.langevin import ChainState, LangevinParams
 from gcn_cli.core.learning import Moments, as_weights, parameters
 from gcn_cli.core.model import Model, SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec, Weights
 from gcn_cli.core.schedule import LearningState
+from gcn_cli.schema import Config, FieldConfig
 
 
 def pack_model(model: Model) -> dict[str, Any]:
@@ -91,6 +91,8 @@ def unpack_state(data: dict[str, Any], model: Model, config: Config) -> Learning
     Raises:
         Exception: ValueError in words where something does not fit, else whatever comes of it.
     """
+    if not isinstance(config, FieldConfig):
+        raise ValueError("model and config are of different kinds")
     first, second, count = data["moments"]
     state = LearningState(
         stage=int(data["stage"]),

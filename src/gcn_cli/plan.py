@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from gcn_cli.config import AdamConfig, Config, LayerConfig, LearningConfig
 from gcn_cli.core.field import Plan, StagePlan
 from gcn_cli.core.guard import GuardParams
 from gcn_cli.core.langevin import LangevinParams
@@ -15,6 +13,8 @@ from gcn_cli.core.learning import AdamParams, LearningParams, SgdParams
 from gcn_cli.core.model import SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec
 from gcn_cli.errors import ConfigError, ImageError
+from gcn_cli.jobs import check_contrast
+from gcn_cli.schema import AdamConfig, FieldConfig, LayerConfig, LearningConfig
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,14 @@ class Subject:
         return Subject(c, h, w, float((observed - mean).std()))
 
 
-def mean_colour(observed: Tensor) -> Tensor:
-    """Mean colour (C, 1, 1) of images (N, C, H, W)."""
-    return observed.to(torch.float64).mean((0, 2, 3)).to(torch.float32).view(-1, 1, 1)
-
-
-def build_plan(config: Config, subject: Subject) -> Plan:
+def build_plan(config: FieldConfig, subject: Subject) -> Plan:
     """The core's plan.
 
     Raises:
         ImageError: the image is smaller than the receptive field, or flat.
         ConfigError: layers that do not fit the image.
     """
-    if subject.contrast < 0.5:
-        raise ImageError("the image is a single flat colour; there is no texture to learn")
+    check_contrast(subject.contrast)
     _check_side(config, subject)
     net = _net(config, subject)
     canvas = _canvas(config, subject, net)
@@ -78,14 +72,14 @@ def build_plan(config: Config, subject: Subject) -> Plan:
     )
 
 
-def minimum_side(config: Config, channels: int = 3) -> int:
+def minimum_side(config: FieldConfig, channels: int = 3) -> int:
     """The smallest image side, px, that the network can learn from."""
     layers = [layer for layer in config.layers if layer.size != "full"]
     specs = tuple(_spec(layer, int(layer.size)) for layer in layers)
     return ConvNet(specs, channels).receptive_field if specs else 1
 
 
-def _check_side(config: Config, subject: Subject) -> None:
+def _check_side(config: FieldConfig, subject: Subject) -> None:
     need = minimum_side(config, subject.channels)
     if min(subject.height, subject.width) < need:
         raise ImageError(
@@ -94,7 +88,7 @@ def _check_side(config: Config, subject: Subject) -> None:
         )
 
 
-def _net(config: Config, subject: Subject) -> ConvNet:
+def _net(config: FieldConfig, subject: Subject) -> ConvNet:
     specs: list[LayerSpec] = []
     for layer in config.layers:
         size = layer.size
@@ -114,7 +108,7 @@ def _spec(layer: LayerConfig, size: int) -> LayerSpec:
     return LayerSpec(layer.filters, size, layer.stride, layer.padding, layer.relu)
 
 
-def _canvas(config: Config, subject: Subject, net: ConvNet) -> tuple[int, int]:
+def _canvas(config: FieldConfig, subject: Subject, net: ConvNet) -> tuple[int, int]:
     """The chains' size (H, W), px; a torus holds a window of the network."""
     sides = (config.canvas,) * 2 if config.canvas else (subject.height, subject.width)
     if config.boundary == "bounded":
@@ -127,7 +121,7 @@ def _canvas(config: Config, subject: Subject, net: ConvNet) -> tuple[int, int]:
     return fitted[0], fitted[1]
 
 
-def _stages(config: Config, sigma: float) -> tuple[StagePlan, ...]:
+def _stages(config: FieldConfig, sigma: float) -> tuple[StagePlan, ...]:
     learning, whole = config.learning, len(config.layers)
     depths = range(1, whole + 1) if learning.grow else [whole]
     return tuple(

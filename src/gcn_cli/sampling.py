@@ -1,22 +1,23 @@
-"""Fresh samples as a user sees them: a checkpoint in, pictures of any size out."""
+"""Fresh samples as a user asks for them: sizes, seeds, tiling; and who draws them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
-from gcn_cli.core.model import Model
 from gcn_cli.core.support import Machine
-from gcn_cli.core.synthesis import SynthesisInfo, synthesize
-from gcn_cli.errors import DeviceError, UsageError
-from gcn_cli.machine import is_out_of_memory
+from gcn_cli.errors import UsageError
+from gcn_cli.machine import free_memory
 
 Tiling = Literal["none", "x", "y", "xy"]
 MAX_SIDE = 32768
-_WINDOW = 1024  # units of the top layer; wider canvases are computed window by window
+_BATCH_SHARE = 0.25  # of the free memory that one batch of fresh chains may take
+_BATCH_BYTES = 2 * 2**30
+_BATCH_MOST = 16
 
 
 @dataclass(frozen=True)
@@ -30,28 +31,59 @@ class Request:
     temperature: float = 1.0
 
 
-def canvas_for(model: Model, request: Request) -> tuple[int, int]:
-    """The canvas (H, W) to compute: the request itself where it tiles, else rounded up.
+@dataclass(frozen=True)
+class Frame:
+    """``step`` of ``steps`` are done.
 
-    A canvas holds at least one receptive field; what exceeds the request is cut.
+    ``shown()`` is the first chain (C, H, W), ``finish()`` all chains (N, C, H, W), in grey levels;
+    it is called once, of the last frame.
+    """
+
+    step: int
+    steps: int
+    shown: Callable[[], Tensor]
+    finish: Callable[[], Tensor]
+
+
+class Artist(Protocol):
+    """Who draws with a model of one kind."""
+
+    @property
+    def model(self) -> Any:
+        """The model."""
+
+    def canvas(self, request: Request) -> tuple[int, int]:
+        """The canvas (H, W) to compute; raises UsageError where a request does not fit."""
+
+    def batch(self, request: Request, machine: Machine, wanted: int | None) -> int:
+        """Chains to run at once: as many as wanted, else so that memory stays moderate."""
+
+    def frames(self, request: Request, machine: Machine) -> Iterator[Frame]:
+        """One chain per seed, the same alone or among others."""
+
+
+def check_sides(request: Request) -> None:
+    """Refuse sides out of range.
 
     Raises:
-        UsageError: a side that must tile is not a multiple of the model's stride, a model
-            learned on a bounded canvas cannot tile, or a size out of range.
+        UsageError: they are.
     """
     if not (1 <= request.width <= MAX_SIDE and 1 <= request.height <= MAX_SIDE):
-        raise UsageError(f"sizes lie between 1 and {MAX_SIDE} px")
-    bounded = model.boundary == "bounded"
-    if bounded and request.tile != "none":
-        raise UsageError("this model was learned on a bounded canvas and cannot tile")
-    least = model.receptive_field
+        raise UsageError(f"sides lie between 1 and {MAX_SIDE} px")
+
+
+def fit_canvas(request: Request, step: int, least: int) -> tuple[int, int]:
+    """The torus (H, W) to compute: the request itself where it tiles, else rounded up.
+
+    Sides are multiples of ``step`` and at least ``least``; what exceeds the request is cut.
+
+    Raises:
+        UsageError: a side that must tile and is no such multiple, or a size out of range.
+    """
+    check_sides(request)
+    need = -(-least // step) * step
     sides = []
     for side, axis in ((request.height, "y"), (request.width, "x")):
-        if bounded:
-            sides.append(max(side, least))
-            continue
-        step = model.multiple
-        need = -(-least // step) * step
         fitted = max(need, -(-side // step) * step)
         if axis in request.tile and request.tile != "none" and fitted != side:
             below = max(need, side // step * step)
@@ -65,31 +97,10 @@ def canvas_for(model: Model, request: Request) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def sample(model: Model, request: Request, machine: Machine) -> Iterator[SynthesisInfo]:
-    """Sample one picture per seed, (N, C, H, W) cut to size in the last yield.
-
-    Each seed is a chain of its own: the picture of seed 3 is the same alone or among others.
-
-    Raises:
-        UsageError: see `canvas_for`.
-        DeviceError: out of memory.
-    """
-    canvas = canvas_for(model, request)
-    try:
-        yield from synthesize(
-            model,
-            canvas,
-            request.seeds,
-            0,
-            device=machine.device,
-            dtype=machine.dtype,
-            temperature=request.temperature,
-            window=_WINDOW,
-        )
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise DeviceError("out of memory; ask for a smaller --size or --batch") from error
-        raise
+def fitting_batch(one_chain: int, device: torch.device) -> int:
+    """How many fresh chains of so many bytes to run at once so that memory stays moderate."""
+    allowed = min(_BATCH_SHARE * free_memory(device), _BATCH_BYTES)
+    return int(min(_BATCH_MOST, max(1, allowed // one_chain)))
 
 
 def cut(images: Tensor, request: Request) -> Tensor:

@@ -30,16 +30,21 @@ Table = tuple[str, list[str], list[list[str]]]
 
 _GREY, _DOUBLE = 128.0, 64.0  # grey levels of a loss as the exemplar's, and of one twice as high
 _QUIET = 2.0  # standard errors that a gap may lie off 0
+_CALM, _SPREAD_TOLERANCE = 0.05, 0.2  # nats per pixel; share of the data's spread
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model with its names: preset, fingerprint, and the updates told beside the checkpoint."""
+    """A model, the images (N, C, H, W) in grey levels that it learned from, and how it learned.
+
+    ``records`` are the updates told beside the checkpoint.
+    """
 
     model: Model
     observed: Tensor
     name: str
     fingerprint: str
+    complete: bool = True
     records: Sequence[Record] = ()
 
 
@@ -62,8 +67,7 @@ def tables(subject: Subject, facts: Facts) -> list[Table]:
 
 def sentences(subject: Subject, facts: Facts) -> list[str]:
     """The lines below the tables."""
-    told = [_explained_text(facts), _gap_text(facts)]
-    told += [line for line in [_course_text(subject.records)] if line]
+    told = [_explained_text(facts), _gap_text(facts), verdict(subject)]
     if facts.image is not None:
         told.append(f"image: {facts.image.verdict.sentence}")
     return told
@@ -81,7 +85,11 @@ def as_data(subject: Subject, facts: Facts) -> dict[str, Any]:
         "multiple": model.multiple,
         "layers": layer_texts(model),
         "sizes": [_size_data(size) for size in facts.sizes],
-        "training": [dict(record) for record in subject.records],
+        "training": {
+            "complete": subject.complete,
+            "verdict": verdict(subject),
+            "records": [dict(record) for record in subject.records],
+        },
     }
     if facts.image is not None:
         told["image"] = {
@@ -98,10 +106,10 @@ def _size_data(size: SizeFacts) -> dict[str, Any]:
 
 
 def layer_texts(model: Model) -> list[str]:
-    """Layers in the field's shorthand, such as ``64@4/2``; ``v`` marks those that vote."""
+    """Layers in the field's shorthand, such as ``64@4/2``; ``+`` marks those that vote."""
     return [
         f"{spec.filters}@{spec.size}{f'/{spec.stride}' if spec.stride > 1 else ''}"
-        f"{'v' if spec.vote else ''}"
+        f"{'+' if spec.vote else ''}"
         for spec in model.net.layers
     ]
 
@@ -179,19 +187,29 @@ def _gap_text(facts: Facts) -> str:
     )
 
 
-def _course_text(records: Sequence[Record]) -> str:
-    """The end of act two, where metrics tell of it."""
-    told = [r for r in records if r.get("act") == ACTS[1] and r.get("gap") is not None]
-    if not told:
-        return ""
+def verdict(subject: Subject) -> str:
+    """``converged: yes|no|not yet|unknown``, and why, by the last quarter of act two.
+
+    Its mean gap lies within the gap's own deviation of 0, or within 0.05 nats per pixel, and the
+    chains' mean spread is within 20 % of the data's.
+    """
+    if not subject.complete:
+        return "converged: not yet; learning is not complete"
+    told = [r for r in subject.records if r.get("act") == ACTS[1] and r.get("gap") is not None]
     last = [r for r in told if r.get("size") == told[-1].get("size")]
     last = last[-max(1, len(last) // 4) :]
-    gap = math.fsum(float(r["gap"]) for r in last) / len(last)
+    if not last:
+        return "converged: unknown; no updates of likelihood are told beside the checkpoint"
+    gaps = [float(r["gap"]) for r in last]
+    gap = math.fsum(gaps) / len(gaps)
+    off = math.sqrt(math.fsum((g - gap) ** 2 for g in gaps) / len(gaps))
     spread = math.fsum(float(r["spread"]) for r in last) / len(last)
-    return (
-        f"training: over the last {len(last)} updates of likelihood the gap was {gap:+.3f} nats "
-        f"per pixel and the chains' spread {100 * spread:.0f} % of the data's"
+    told_so = (
+        f"over the last {len(last)} updates of likelihood the gap was {gap:+.3f} ± {off:.3f} nats "
+        f"per pixel, and the chains' spread {100 * spread:.0f} % of the data's"
     )
+    calm = abs(gap) <= max(off, _CALM) and abs(spread - 1) <= _SPREAD_TOLERANCE
+    return f"converged: {'yes' if calm else 'no'}; {told_so}"
 
 
 # --------------------------------------------------------------------------------- pictures

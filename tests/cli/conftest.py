@@ -26,6 +26,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 def _config(chains: str = "persistent", **learning: Any) -> dict[str, Any]:
     return {
+        "kind": "field",
         "boundary": "torus",
         "canvas": 32,
         "layers": [{"filters": 8, "size": 4, "stride": 2}, {"filters": 8, "size": 3}],

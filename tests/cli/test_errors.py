@@ -25,7 +25,7 @@ TRAIN = [
         "no preset 'paper-textur'; did you mean 'paper-texture'?",
     ),
     ("--config {box}/no.yaml --images {box}/images", "cannot read config"),
-    ("--config frame --preset paper-cd --images {box}/images", "two presets at once"),
+    ("--config texture --preset paper-cd --images {box}/images", "two presets at once"),
     ("--images {box}/images --set sed=1", "unknown key 'sed'; did you mean 'seed'?"),
     ("--images {box}/images --set langevin.eps=40", "eps must be below 2 sigma = 40"),
     ("--images {box}/images --set seed", "an override reads key=value"),
@@ -102,7 +102,7 @@ def test_a_bounded_model_cannot_tile(gcn, run):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 @pytest.mark.parametrize("verb", ["train", "synthesize", "inspect"])
 def test_missing_hardware_is_an_error(gcn, box, run, verb):
-    learning = ("--images", box / "images", "--preset", "frame")
+    learning = ("--images", box / "images", "--preset", "texture")
     words = learning if verb == "train" else ("--ckpt", run())
     assert "no CUDA device" in _refused(gcn(verb, *words, "--device", "cuda"))
 
@@ -155,14 +155,13 @@ def test_evaluate_refuses_mixed_sizes(gcn, box):
     assert "several sizes" in _refused(gcn("evaluate", *words))
 
 
-def test_config_refusals(gcn, tmp_path, monkeypatch):
-    monkeypatch.setattr("gcn_cli.config.DEFAULT_PRESET", "frame")
+def test_config_refusals(gcn, tmp_path):
     file = tmp_path / "bad.yaml"
     file.write_text("seed: [1\n", encoding="utf-8")
     assert "not valid YAML" in _refused(gcn("config", "validate", file))
     file.write_text("sigma: 3\n", encoding="utf-8")
     assert "unknown key 'sigma'" in _refused(gcn("config", "validate", file))
-    assert "did you mean 'frame'?" in _refused(gcn("config", "show", "fram"))
+    assert "did you mean 'texture'?" in _refused(gcn("config", "show", "textur"))
 
 
 @pytest.mark.parametrize("words", [("nothing",), ("train", "--bogus"), ("synthesize",)])
@@ -182,7 +181,7 @@ def test_debug_shows_the_traceback(gcn, monkeypatch):
 
 
 def test_a_process_fails_like_the_runner(process, tmp_path):
-    failing = process("train", "--images", tmp_path / "nowhere", "--preset", "frame")
+    failing = process("train", "--images", tmp_path / "nowhere")
     stdout, stderr = failing.communicate(timeout=60)
     assert (failing.returncode, stdout) == (2, "")
     assert stderr == f"error: {tmp_path / 'nowhere'} does not exist\n"

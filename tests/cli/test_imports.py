@@ -10,25 +10,36 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "gcn_cli"
-LIBRARY = [
-    "checkpoint",
-    "clock",
-    "estimate",
-    "experiment",
-    "gallery",
-    "inspection",
-    "machine",
-    "packing",
-    "plan",
-    "report",
-    "sampling",
-    "video",
-]
 LAYERS = [
     {"__init__", "errors"},
-    {"core"},
-    {"config", "imaging", "metrics", "progress", "rundir"},
-    set(LIBRARY),
+    {"core", "field"},
+    {"engine"},
+    {"texture"},
+    {"config", "imaging", "metrics", "progress", "rundir", "schema"},
+    {
+        "checkpoint",
+        "clock",
+        "course",
+        "estimate",
+        "experiment",
+        "field_course",
+        "field_sampling",
+        "gallery",
+        "inspection",
+        "jobs",
+        "kinds",
+        "machine",
+        "packing",
+        "plan",
+        "report",
+        "sampling",
+        "texture_cost",
+        "texture_course",
+        "texture_packing",
+        "texture_report",
+        "texture_sampling",
+        "video",
+    },
     {"cli"},
     {"__main__"},
 ]
@@ -93,6 +104,33 @@ def test_the_core_knows_torch_numpy_and_the_standard_library_only(name):
     if name == "core.kernels":  # PyTorch brings it along where these are of use
         allowed.add("triton")
     assert {found.split(".")[0] for found in _imports(name)} <= allowed
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] == "field"])
+def test_the_field_knows_torch_and_itself_only(name):
+    import sys
+
+    assert {f.split(".")[0] for f in _imports(name)} <= {
+        *sys.stdlib_module_names,
+        "torch",
+        "gcn_cli",
+    }
+    assert all(other.split(".")[0] == "field" for other in _own(name))
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] == "core"])
+def test_the_core_knows_nothing_of_the_new_field(name):
+    assert not {other for other in _own(name) if other.split(".")[0] == "field"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_kinds_ask_for_the_kind(name):
+    """The two recipes meet in `kinds` alone."""
+    halves = {"field_course", "texture_course", "texture_packing", "packing"}
+    halves |= {"field_sampling", "texture_sampling"}
+    if name in halves or name in ("kinds", "inspection"):
+        return
+    assert not _own(name) & halves
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -7,8 +7,9 @@ import torch
 
 from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.core.support import Machine
+from gcn_cli.field_sampling import sample
 from gcn_cli.metrics import evaluate_texture
-from gcn_cli.sampling import Request, sample
+from gcn_cli.sampling import Request
 
 SEEDS = tuple(range(8))
 

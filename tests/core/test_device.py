@@ -198,8 +198,9 @@ def test_learning_and_sampling_repeat_and_resume_on_the_device(
     from gcn_cli.core.schedule import begin, current_model, learn
     from gcn_cli.core.support import Machine
     from gcn_cli.core.synthesis import final_images, synthesize
+    from gcn_cli.jobs import mean_colour
     from gcn_cli.packing import state_to
-    from gcn_cli.plan import Subject, build_plan, mean_colour
+    from gcn_cli.plan import Subject, build_plan
 
     machine = Machine(torch.device("cuda"), precision)
     config = small_config(learning={"chains": "restart"})

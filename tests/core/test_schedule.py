@@ -13,8 +13,9 @@ from gcn_cli.core.learning import Moments, parameters
 from gcn_cli.core.network import map_weights
 from gcn_cli.core.schedule import begin, current_model, learn
 from gcn_cli.errors import DivergenceError
+from gcn_cli.jobs import mean_colour
 from gcn_cli.packing import state_to
-from gcn_cli.plan import Subject, build_plan, mean_colour
+from gcn_cli.plan import Subject, build_plan
 
 
 class Run:

@@ -148,7 +148,7 @@ def test_levels_are_the_ladders_own():
     levels = ladder.noise_levels(20.0, 0.02, 40)
     chosen = measure.nearest_levels(levels, None)
     told = levels[chosen]
-    assert (float(told[0]), float(told[-1]), len(chosen)) == (pytest.approx(20), 0.02, 6)
+    assert (chosen[0], chosen[-1], len(chosen)) == (0, 39, 6)
     ratios = told[:-1] / told[1:]
     torch.testing.assert_close(ratios, torch.full_like(ratios, 1000**0.2), rtol=0.35, atol=0)
     near = levels[measure.nearest_levels(levels, (1.0, 100.0, 0.2, 0.001))]
@@ -174,7 +174,8 @@ def test_the_gap_is_the_likelihoods():
         own = ladder.energy(NET, chains, s, field.weights, "torus") / 32**2
         assert level.chain_energy == pytest.approx(float(own.mean()), rel=1e-4)
         assert level.chain_spread == pytest.approx(float(own.std()), rel=1e-2)
-        assert level.z == pytest.approx((level.energy - own.mean()) / own.std(), rel=2e-2, abs=0.02)
+        z = (level.energy - float(own.mean())) / float(own.std())
+        assert level.z == pytest.approx(z, rel=2e-2, abs=0.02)
 
 
 def test_the_gaps_error_counts_chains_and_draws():

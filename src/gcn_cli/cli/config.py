@@ -13,7 +13,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="List, show and check configs.",
-    epilog=examples("gcn config list", "gcn config show frame > mine.yaml"),
+    epilog=examples("gcn config list", "gcn config show texture > mine.yaml"),
 )
 
 
@@ -28,7 +28,7 @@ def list_presets() -> None:
         typer.echo(f"{name.ljust(width)}  {resolve(name).description}".rstrip())
 
 
-@app.command("show", epilog=examples("gcn config show frame > mine.yaml"))
+@app.command("show", epilog=examples("gcn config show texture > mine.yaml"))
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A preset or a YAML file.")],
     sets: Annotated[
@@ -52,4 +52,4 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file
 
     config = resolve(None, file)
     layers = len(config.layers)
-    say(f"{file} is valid: {layers} layer{'s' if layers > 1 else ''}")
+    say(f"{file} is valid: kind {config.kind}, {layers} layer{'s' if layers > 1 else ''}")

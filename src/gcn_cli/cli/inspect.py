@@ -138,7 +138,9 @@ def _texture(
         None if image is None else in_units(model, image[None])[0],
     )
     name, records = saved.config.name, read_records(ckpt)
-    subject = texture_report.Subject(model, saved.observed, name, saved.fingerprint, records)
+    subject = texture_report.Subject(
+        model, saved.observed, name, saved.fingerprint, saved.complete, records
+    )
     if as_json:
         print_json(texture_report.as_data(subject, facts))
     else:

@@ -71,11 +71,10 @@ def synthesize(
     A seed gives the same picture alone or among others, on the same kind of machine.
     """
     from gcn_cli.checkpoint import load_checkpoint
-    from gcn_cli.gallery import Gallery, default_batch, draw, file_name
+    from gcn_cli.gallery import Gallery, artist_of, draw, file_name
     from gcn_cli.imaging import png_bytes
     from gcn_cli.machine import choose_machine
     from gcn_cli.progress import make_progress
-    from gcn_cli.sampling import canvas_for
     from gcn_cli.video import Film, check_video
 
     request = _request(size, n, seed, seeds, tile, temperature)
@@ -84,14 +83,15 @@ def synthesize(
         check_video(video)
     saved = load_checkpoint(ckpt)
     machine = choose_machine(device, precision, saved.config.precision)
-    canvas_for(saved.model, request)  # refuses sizes that do not fit
+    artist = artist_of(saved)
+    artist.canvas(request)  # refuses sizes that do not fit
     folder = (ckpt if ckpt.is_dir() else ckpt.parent) / "synthesized"
     target = folder if out is None else Path(out)
     film = Film() if video is not None else None
     gallery = Gallery(saved, request, machine)
-    size_of_batch = batch or default_batch(saved, request, machine)
+    at_once = artist.batch(request, machine, batch)
     pictures = draw(
-        saved, request, machine, make_progress(quiet), size_of_batch, film.add if film else None
+        artist, request, machine, make_progress(quiet), at_once, film.add if film else None
     )
     for number, picture in pictures:
         if out == "-":

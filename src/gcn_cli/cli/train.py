@@ -13,16 +13,15 @@ from gcn_cli.cli.signals import stopping
 from gcn_cli.errors import DivergenceError, Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from gcn_cli.config import Config
-    from gcn_cli.core.field import Plan
     from gcn_cli.core.support import Machine
-    from gcn_cli.experiment import Job, Stop, TrainResult
+    from gcn_cli.course import Course
+    from gcn_cli.experiment import Stop, TrainResult
 
 _EXAMPLES = examples(
     "gcn train --images brick.png",
-    "gcn train --images ./textures --preset frame --max-time 55m",
-    "gcn train --images brick.png --preset paper-texture --dry-run",
-    "gcn train --resume runs/00007-brick --set learning.updates=300",
+    "gcn train --images ./textures --config texture-quick --max-time 55m",
+    "gcn train --images brick.png --config paper-texture --dry-run",
+    "gcn train --resume runs/00007-brick --set likelihood.updates=80",
 )
 
 
@@ -90,54 +89,54 @@ def train(
     overrides += [] if seed is None else [f"seed={seed}"]
 
     from gcn_cli.config import choose
-    from gcn_cli.experiment import Stop, load_jobs, plan_job, size_hint
+    from gcn_cli.experiment import Stop
+    from gcn_cli.jobs import load_jobs
+    from gcn_cli.kinds import open_course
     from gcn_cli.machine import choose_machine, describe
 
     chosen = choose(config, preset, overrides)
     machine = choose_machine(device, precision, chosen.precision)
-    jobs = load_jobs(chosen, images)
-    plans = [plan_job(chosen, job) for job in jobs]
+    courses = [open_course(chosen, job) for job in load_jobs(chosen, images)]
     say(f"{chosen.name} on {describe(machine)}", quiet)
-    for job, plan in zip(jobs, plans, strict=True):
-        hint = size_hint(job, plan)
+    for course in courses:
+        hint = course.hint()
         if hint is not None:
             say(hint, quiet)
     if dry_run:
-        _tell_cost(chosen, jobs, plans, machine, quiet)
+        _tell_cost(courses, machine, quiet)
         return
     if verbose:
-        _tell_networks(jobs, plans)
+        _tell_courses(courses)
     if skip_existing:
-        jobs = _without_finished(jobs, out, quiet)
+        courses = _without_finished(courses, out, quiet)
     stop = Stop(deadline)
     with stopping(stop):
-        _train_all(chosen, jobs, out, machine, stop, quiet)
+        _train_all(courses, out, machine, stop, quiet)
 
 
-def _train_all(
-    config: Config, jobs: list[Job], out: Path, machine: Machine, stop: Stop, quiet: bool
-) -> None:
+def _train_all(courses: list[Course], out: Path, machine: Machine, stop: Stop, quiet: bool) -> None:
     from gcn_cli.experiment import train_job
     from gcn_cli.progress import make_progress
 
     diverged = []
-    for number, job in enumerate(jobs):
+    for number, course in enumerate(courses):
+        name = course.job.name
         if stop.signal_exit_code is not None:
-            raise Interrupted(f"stopped before {job.name}", stop.signal_exit_code)
+            raise Interrupted(f"stopped before {name}", stop.signal_exit_code)
         if stop.wanted:
-            names = ", ".join(job.name for job in jobs[number:])
+            names = ", ".join(left.job.name for left in courses[number:])
             say(f"time is up; not begun: {names}", quiet)
             break
         try:
-            _tell(train_job(config, job, out, machine, make_progress(quiet), stop), quiet)
+            _tell(train_job(course, out, machine, make_progress(quiet), stop), quiet)
         except DivergenceError as error:
-            if len(jobs) == 1:
+            if len(courses) == 1:
                 raise
-            say(f"error: {job.name}: {error}")
-            diverged.append(job.name)
+            say(f"error: {name}: {error}")
+            diverged.append(name)
     if diverged:
         raise DivergenceError(
-            f"{len(diverged)} of {len(jobs)} models diverged: {', '.join(diverged)}"
+            f"{len(diverged)} of {len(courses)} models diverged: {', '.join(diverged)}"
         )
 
 
@@ -164,7 +163,7 @@ def _resume(
     with stopping(stop):
         result = resume_job(folder, config, machine, make_progress(quiet), stop)
     if result.already:
-        say(f"{folder} is complete already; extend it with --set learning.updates=...", quiet)
+        say(f"{folder} is complete already; extend it with --set {result.more}=...", quiet)
     _tell(result, quiet)
 
 
@@ -200,56 +199,46 @@ def _refuse_beside_resume(
             )
 
 
-def _without_finished(jobs: list[Job], out: Path, quiet: bool) -> list[Job]:
+def _without_finished(courses: list[Course], out: Path, quiet: bool) -> list[Course]:
     from gcn_cli.experiment import finished_run
 
     left = []
-    for job in jobs:
-        folder = finished_run(out, job.name)
+    for course in courses:
+        folder = finished_run(out, course.job.name)
         if folder is None:
-            left.append(job)
+            left.append(course)
         else:
-            say(f"{job.name}: complete in {folder}", quiet)
+            say(f"{course.job.name}: complete in {folder}", quiet)
     return left
 
 
-def _tell_cost(
-    config: Config, jobs: list[Job], plans: list[Plan], machine: Machine, quiet: bool
-) -> None:
+def _tell_cost(courses: list[Course], machine: Machine, quiet: bool) -> None:
     from gcn_cli.clock import clock_text
     from gcn_cli.config import dump
-    from gcn_cli.estimate import estimate
 
-    typer.echo(dump(config), nl=False)
+    typer.echo(dump(courses[0].config), nl=False)
     if quiet:
         return
-    _tell_networks(jobs, plans)
+    _tell_courses(courses)
     total = 0.0
-    for job, plan in zip(jobs, plans, strict=True):
-        cost = estimate(plan, job.observed, machine)
+    for course in courses:
+        cost = course.estimate(machine)
         total += cost.seconds
         say(
-            f"{job.name}: {cost.parameters:,} parameters, {plan.total_updates} updates, "
+            f"{course.job.name}: {cost.parameters:,} parameters, {course.total_updates} updates, "
             f"about {_bytes_text(cost.memory)} and {clock_text(cost.seconds)}"
         )
-    if len(jobs) > 1:
-        say(f"{len(jobs)} models, about {clock_text(total)} in all")
+        if cost.note:
+            say(f"  {cost.note}")
+    if len(courses) > 1:
+        say(f"{len(courses)} models, about {clock_text(total)} in all")
 
 
 def _bytes_text(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{-(-count // 2**20)} MiB"
 
 
-def _tell_networks(jobs: list[Job], plans: list[Plan]) -> None:
-    from gcn_cli.inspection import layer_text
-
-    for job, plan in zip(jobs, plans, strict=True):
-        n, c, h, w = job.observed.shape
-        say(f"{job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, {c} channels")
-        layers = ", ".join(layer_text(spec) for spec in plan.net.layers)
-        say(
-            f"  {layers}; {plan.net.n_parameters():,} parameters; field "
-            f"{plan.net.receptive_field} px; {plan.chains} chains of "
-            f"{plan.canvas[1]}x{plan.canvas[0]} px; {plan.total_updates} updates of "
-            f"{plan.stages[-1].learning.steps} steps"
-        )
+def _tell_courses(courses: list[Course]) -> None:
+    for course in courses:
+        for line in course.told():
+            say(line)

@@ -1,0 +1,99 @@
+"""What is to be learned: images read, checked, in the colours and size that a config asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gcn_cli.errors import ImageError
+from gcn_cli.imaging import find_images, load_image, resize
+from gcn_cli.schema import Config
+
+_FLAT = 0.5  # grey levels of contrast below which nothing can be learned
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to learn: a name, its images (N, C, H, W) in grey levels, their mean colour."""
+
+    name: str
+    observed: Tensor
+    mean: Tensor
+    sources: tuple[Path, ...] = ()
+
+    @property
+    def contrast(self) -> float:
+        """Standard deviation over pixels and colours after subtracting the mean, grey levels."""
+        return float((self.observed - self.mean).std())
+
+    @property
+    def told_name(self) -> str:
+        """What errors call it: its image, if it has one."""
+        return self.sources[0].name if len(self.sources) == 1 else self.name
+
+
+def mean_colour(observed: Tensor) -> Tensor:
+    """Mean colour (C, 1, 1) of images (N, C, H, W)."""
+    return observed.to(torch.float64).mean((0, 2, 3)).to(torch.float32).view(-1, 1, 1)
+
+
+def check_contrast(contrast: float) -> None:
+    """Refuse what has no texture.
+
+    Raises:
+        ImageError: a flat image.
+    """
+    if contrast < _FLAT:
+        raise ImageError("the image is a single flat colour; there is no texture to learn")
+
+
+def load_jobs(config: Config, path: Path, mode: str | None = None) -> list[Job]:
+    """The models that a file or folder of images asks for, every image read and checked.
+
+    Raises:
+        ImageError: nothing to read, an unreadable image, or images that do not agree.
+    """
+    files = find_images(path)
+    images = [prepare_image(config, load_image(file)) for file in files]
+    if (mode or config.images.mode) == "each":
+        pairs = zip(files, images, strict=True)
+        return [_job(file.stem, image[None], (file,)) for file, image in pairs]
+    colours = max(image.shape[0] for image in images)
+    images = [image.expand(colours, -1, -1) for image in images]
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) > 1:
+        raise ImageError(
+            f"one joint model needs images of one size; {path} holds {len(shapes)} sizes "
+            "(set images.size to resize them all)"
+        )
+    name = path.stem if path.is_file() else path.resolve().name
+    return [_job(name, torch.stack(images), tuple(files))]
+
+
+def _job(name: str, observed: Tensor, files: Sequence[Path]) -> Job:
+    return Job(name, observed, mean_colour(observed), tuple(files))
+
+
+def prepare_image(config: Config, image: Tensor) -> Tensor:
+    """One image (C, H, W) in the colours and size that the config asks for."""
+    if config.images.colour == "rgb":
+        image = image.expand(3, -1, -1)
+    elif image.shape[0] == 3:
+        grey = torch.equal(image[0], image[1]) and torch.equal(image[1], image[2])
+        if config.images.colour == "grey":
+            weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+            image = (image * weights).sum(0, keepdim=True)
+        elif grey:
+            image = image[:1]
+    if config.images.size:
+        return resize(image, (config.images.size, config.images.size))
+    limit = config.images.max_side
+    if limit and max(image.shape[-2:]) > limit:
+        factor = limit / max(image.shape[-2:])
+        h, w = (max(1, round(n * factor)) for n in image.shape[-2:])
+        image = resize(image, (h, w))
+    return image

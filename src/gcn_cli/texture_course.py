@@ -1,0 +1,268 @@
+"""Kind ``texture``: the default recipe as a course of learning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gcn_cli import texture_cost as cost
+from gcn_cli.clock import clock_text
+from gcn_cli.core.noise import derive_seed
+from gcn_cli.core.support import Machine
+from gcn_cli.course import Course, Estimate, Told
+from gcn_cli.errors import ConfigError, ImageError
+from gcn_cli.field.network import LayerSpec
+from gcn_cli.jobs import Job, check_contrast
+from gcn_cli.schema import TextureConfig
+from gcn_cli.texture import draw
+from gcn_cli.texture.draw import Model
+from gcn_cli.texture.learn import ACTS, BLOCK, Act, Info, State, begin, learn, model_of
+from gcn_cli.texture.plan import Plan, make_plan
+from gcn_cli.texture_packing import state_to
+
+_SHOWN = 2  # fresh samples in a picture of learning
+
+
+def texture_course(config: TextureConfig, job: Job) -> TextureCourse:
+    """The course of one job.
+
+    Raises:
+        ImageError: images that the network cannot learn from, by name.
+    """
+    try:
+        check_contrast(job.contrast)
+        plan = make_plan(config, _in_contrast(job), config.seed)
+        _check_sizes(plan, job)
+    except ImageError as error:
+        raise ImageError(f"{job.told_name}: {error}") from error
+    return TextureCourse(config, job, plan)
+
+
+def _in_contrast(job: Job) -> Tensor:
+    """The images (N, C, H, W) in units of contrast."""
+    return (job.observed - job.mean) / job.contrast
+
+
+def _check_sizes(plan: Plan, job: Job) -> None:
+    """Both acts look inside a margin; something must be left there at every size."""
+    need = plan.net.receptive_field + 2 * plan.net.total_stride
+    height, width = job.observed.shape[-2:]
+    reduction = plan.sizes[0].reduction
+    if min(height, width) // reduction < need:
+        at = f" reduced {reduction} times" if reduction > 1 else ""
+        raise ImageError(
+            f"the image is {width}x{height} px; the network sees windows of "
+            f"{plan.net.receptive_field} px, so both sides{at} must be at least {need} px"
+        )
+
+
+@dataclass(frozen=True)
+class TextureCourse:
+    """See `gcn_cli.course.Course`."""
+
+    config: TextureConfig
+    job: Job
+    plan: Plan
+
+    @property
+    def total_updates(self) -> int:
+        """Updates over all sizes and both acts."""
+        return self.plan.total_updates
+
+    @property
+    def more(self) -> str:
+        """The key by which a complete run is extended."""
+        return "likelihood.updates"
+
+    def begin(self, device: torch.device) -> State:
+        """The state before the first update."""
+        return begin(self.plan, device)
+
+    def learn(self, state: State, machine: Machine) -> Iterator[tuple[State, Told]]:
+        """Learn on from ``state``."""
+        where = draw.Machine(machine.device, machine.dtype)
+        index = state.size
+        for now, info in learn(
+            self.plan, _in_contrast(self.job), state_to(state, machine.device), where
+        ):
+            yield now, self._tell(now, info, index)
+            index = now.size
+
+    def _tell(self, state: State, info: Info, index: int) -> Told:
+        record = {key: value for key, value in asdict(info).items() if value is not None}
+        shown = {"size": f"1/{info.size}"}
+        if info.loss is not None:
+            shown["loss"] = f"{info.loss:.3f}"
+        if info.gap is not None and info.spread is not None:
+            shown |= {"gap": f"{info.gap:+.3f}", "spread": f"{info.spread:.3f}"}
+        updates = (info.update - 1) % BLOCK + 1 if info.act == ACTS[0] else 1
+        work = updates * cost.update_work(self.plan, self.plan.sizes[index], info.act)
+        done = {"done": state.done(self.plan)}
+        return Told(done | record, shown, info.act, work, info.event)
+
+    def done(self, state: State) -> int:
+        """Updates done."""
+        return state.done(self.plan)
+
+    def complete(self, state: State) -> bool:
+        """Whether nothing is left to learn."""
+        return state.complete(self.plan)
+
+    def beats(self, state: State) -> int:
+        """Updates done, each of likelihood counted as a block of reconstruction."""
+        first, second = self._before(state)
+        return first + BLOCK * second
+
+    def _before(self, state: State) -> tuple[int, int]:
+        """Updates done of each act."""
+        sizes = self.plan.sizes[: state.size]
+        first, second = (sum(size.updates[act] for size in sizes) for act in (0, 1))
+        if state.act == ACTS[0]:
+            return first + state.update, second
+        return first + self.plan.sizes[state.size].updates[0], second + state.update
+
+    def ahead(self, state: State) -> Mapping[str, float]:
+        """Work left, by act."""
+        work: dict[Act, float] = {}
+        for index, size in enumerate(self.plan.sizes[state.size :], state.size):
+            for number, act in enumerate(ACTS):
+                done = 0
+                if index == state.size and number <= ACTS.index(state.act):
+                    done = state.update if act == state.act else size.updates[number]
+                todo = (size.updates[number] - done) * cost.update_work(self.plan, size, act)
+                work[act] = work.get(act, 0.0) + todo
+        return {act: left for act, left in work.items() if left}
+
+    def model(self, state: State) -> Model:
+        """What has been learned so far: a size of which no update was done is left out."""
+        model = model_of(self.plan, state, self.job.mean, self.job.contrast)
+        bare = state.finished and state.act == ACTS[0] and state.update == 0
+        return replace(model, sizes=model.sizes[:-1]) if bare else model
+
+    def pictures(self, state: State, machine: Machine) -> list[Tensor]:
+        """Fresh samples of the size at work, the same noise every time."""
+        model = self.model(state)
+        size = self.plan.sizes[len(model.sizes) - 1]
+        side = -(-size.canvas * size.reduction // model.multiple) * model.multiple
+        seed = derive_seed(self.plan.seed, "pictures")
+        where = draw.Machine(machine.device, machine.dtype)
+        y = draw.fresh(model, (side, side), range(_SHOWN), seed, where)
+        return list(model.to_grey(y).cpu())
+
+    def check_extension(self, new: Course, state: State) -> None:
+        """Refuse a course under which the saved state means something else."""
+        if not isinstance(new, TextureCourse) or _frame(self.config) != _frame(new.config):
+            raise ConfigError(
+                "--resume may change how long and how fast a run learns (updates and rates), not "
+                "its seed, network, sizes, noise, crops, chains or sampler; start a new run for "
+                "those"
+            )
+        for act, part in zip(ACTS, ("reconstruction", "likelihood"), strict=True):
+            before, after = (getattr(c.config, part).updates for c in (self, new))
+            if after < before:
+                raise ConfigError(f"{part}.updates cannot fall from {before} to {after}")
+            last = state.size == len(self.plan.sizes) - 1 and state.act != act == ACTS[0]
+            if after > before and last:
+                raise ConfigError(
+                    "reconstruction is over at every size of this run; only likelihood.updates "
+                    "can be raised"
+                )
+
+    def spare(self, state: State) -> str:
+        """What to lower when memory runs out."""
+        if state.act == ACTS[0]:
+            return "reconstruction.batch or reconstruction.crop"
+        return "likelihood.chains or likelihood.canvas"
+
+    def fitted(self, machine: Machine) -> tuple[Course, str | None]:
+        """The course with all updates lowered by one factor where the budget asks for it.
+
+        Its config has no budget any more, so that it says what a run does and replays it.
+        """
+        if not self.config.budget:
+            return self, None
+        seconds = self._seconds(machine)
+        share = min(1.0, self.config.budget / seconds)
+        course = texture_course(_shortened(self.config, share), self.job)
+        return course, self._lowered(course.config, seconds) if share < 1 else None
+
+    def _lowered(self, config: TextureConfig, seconds: float) -> str:
+        """What was done for the budget, in a sentence."""
+        (a, b), (c, d) = (
+            (x.reconstruction.updates, x.likelihood.updates) for x in (self.config, config)
+        )
+        return (
+            f"{self.job.name}: {a} and {b} updates at every size would take about "
+            f"{clock_text(seconds)} here; to keep the budget of {clock_text(self.config.budget)} "
+            f"they are lowered to {c} of reconstruction and {d} of likelihood"
+        )
+
+    def hint(self) -> str | None:
+        """Nothing: the sizes are chosen by the motifs."""
+        return None
+
+    def told(self) -> list[str]:
+        """Exemplar, motif, field of view, the rule and what it gives; the network; the updates."""
+        plan, (n, c, h, w) = self.plan, self.job.observed.shape
+        field = plan.net.receptive_field
+        sizes = ", ".join(
+            f"1/{size.reduction} ({w // size.reduction}x{h // size.reduction} px)"
+            for size in plan.sizes
+        )
+        chosen = "sizes.coarsest" if self.config.sizes.coarsest else "the rule"
+        layers = ", ".join(_layer_text(spec) for spec in plan.net.layers)
+        first, second = plan.sizes[0].updates
+        return [
+            f"{self.job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, {c} channels; "
+            f"largest motif {plan.motif:.0f} px, field of view {field} px",
+            "  rule: sizes are reduced by two until the largest motif, 2.5 correlation lengths, "
+            "fits into the field of view",
+            f"  sizes by {chosen}: {sizes}",
+            f"  {layers}; {plan.net.n_parameters():,} parameters a size; {first} updates of "
+            f"reconstruction and {second} of likelihood at every size",
+        ]
+
+    def estimate(self, machine: Machine) -> Estimate:
+        """What learning will take on this machine."""
+        parameters = len(self.plan.sizes) * self.plan.net.n_parameters()
+        memory = cost.learning_bytes(self.plan, machine.dtype)
+        seconds, budget = self._seconds(machine), self.config.budget
+        late = 0 < budget < seconds
+        note = self._lowered(_shortened(self.config, budget / seconds), seconds) if late else None
+        return Estimate(parameters, memory, seconds, note)
+
+    def _seconds(self, machine: Machine) -> float:
+        where = draw.Machine(machine.device, machine.dtype)
+        each = cost.update_seconds(self.plan, _in_contrast(self.job), where)
+        return cost.total_seconds(self.plan, each)
+
+
+def _shortened(config: TextureConfig, share: float) -> TextureConfig:
+    """The config with a share of all its updates, and no budget."""
+    first, second = config.reconstruction, config.likelihood
+    less = max(1, int(share * first.updates))
+    fewer = max(min(1, second.updates), int(share * second.updates))
+    changes = {
+        "budget": 0.0,
+        "reconstruction": first.model_copy(update={"updates": less}),
+        "likelihood": second.model_copy(update={"updates": fewer}),
+    }
+    return config.model_copy(update=changes)
+
+
+def _layer_text(spec: LayerSpec) -> str:
+    """A layer in shorthand, such as ``64@4/2``; ``+`` where it votes."""
+    stride = f"/{spec.stride}" if spec.stride > 1 else ""
+    return f"{spec.filters}@{spec.size}{stride}{'+' if spec.vote else ''}"
+
+
+def _frame(config: TextureConfig) -> TextureConfig:
+    """The config without what may change while a run goes on."""
+    told = TextureConfig.model_fields
+    free = {key: told[key].default for key in ("name", "description", "output", "budget")}
+    first = config.reconstruction.model_copy(update={"updates": 1, "rate": 1.0})
+    second = config.likelihood.model_copy(update={"updates": 1, "rate": 1.0, "vote_rate": 1.0})
+    return config.model_copy(update={**free, "reconstruction": first, "likelihood": second})
