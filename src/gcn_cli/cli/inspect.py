@@ -129,6 +129,7 @@ def _texture(
     from gcn_cli.texture.facts import Settings, examine, in_units
 
     model = saved.model
+    _check_levels(levels, [size.levels for size in model.sizes])
     settings = Settings(levels) if samples is None else Settings(levels, max(1, samples))
     facts = examine(
         model,
@@ -150,10 +151,20 @@ def _texture(
             typer.echo(line)
     if out is None:
         return []
+    if not texture_report.can_plot():
+        say("no curves: they need matplotlib; pip install 'gcn-cli[report]'")
     try:
         return texture_report.write_report(subject, facts, out)
     except OSError as error:
         raise GcnError(f"cannot write pictures to {out}: {error.strerror}") from error
+
+
+def _check_levels(wanted: tuple[float, ...] | None, ladders: Iterable[Tensor]) -> None:
+    """Raise UsageError where none of the levels lies on any ladder."""
+    ladders = list(ladders)
+    least, most = (float(f(f(t) for t in ladders)) for f in (min, max))
+    if wanted is not None and not any(least <= s <= most for s in wanted):
+        raise UsageError(f"--levels names no level between {least:.3g} and {most:.3g}")
 
 
 # ------------------------------------------------------------------------ the paper's models
