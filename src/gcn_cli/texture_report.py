@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gcn_cli import report
 from gcn_cli.imaging import (
     atomic_write_bytes,
     atomic_write_text,
@@ -19,7 +20,6 @@ from gcn_cli.imaging import (
     labelled_sheet,
     save_png,
 )
-from gcn_cli.report import can_plot, filter_grid, samples_picture
 from gcn_cli.texture.draw import Model
 from gcn_cli.texture.facts import Facts, ImageFacts, SizeFacts, View, steps_of
 from gcn_cli.texture.learn import ACTS
@@ -221,13 +221,13 @@ def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
     sizes = [f"1/{size.reduction}" for size in facts.sizes]
     told = {
         "chain.png": chain_strip(model, facts),
-        "samples.png": samples_picture(
+        "samples.png": report.samples_picture(
             subject.observed[0].cpu(), model.to_grey(facts.chains.samples).cpu()
         ),
         "denoising.png": views_sheet(model, sizes, facts.views),
         "filters.png": labelled_sheet(
             [
-                (name, [filter_grid(size.weights.filters[0], columns=16)])
+                (name, [report.filter_grid(size.weights.filters[0], columns=16)])
                 for name, size in zip(sizes, model.sizes, strict=True)
             ]
         ),
@@ -365,7 +365,7 @@ def write_report(subject: Subject, facts: Facts, out: Path) -> list[Path]:
     for name, picture in pictures(subject, facts).items():
         save_png(out / name, picture)
         names.append(name)
-    if can_plot():
+    if report.can_plot():
         loss_curves(facts, out / "levels.png")
         names.append("levels.png")
         if subject.records:

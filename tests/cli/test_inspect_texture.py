@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from gcn_cli import report, texture_report
+from gcn_cli import report
 from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.imaging import load_image, save_png
 from gcn_cli.texture_report import Subject, verdict
@@ -149,7 +149,7 @@ def test_pictures_and_page(gcn, texture_run, pictures, tmp_path, listing):
 
 
 def test_without_matplotlib_the_rest_is_drawn(gcn, texture_run, tmp_path, listing, monkeypatch):
-    monkeypatch.setattr(texture_report, "can_plot", lambda: False)
+    monkeypatch.setattr(report, "can_plot", lambda: False)
     result = gcn("inspect", "--ckpt", texture_run, "--levels", "1", "--out", tmp_path, "--json")
     assert "pip install 'gcn-cli[report]'" in result.stderr
     assert listing(tmp_path) == {

@@ -69,7 +69,8 @@ def test_nothing_inside_sees_the_frame(field):
 
 
 def test_windows_tile_the_inside(field):
-    a = field.margin
+    a = field.half
+    assert (NET.receptive_field, a, field.margin) == (8, 4, 8)
     canvas = measure.surround(field, _noise(3, 2, 20, 14))
     cut = measure.windows(field, canvas, (20, 14), 6)
     assert cut.shape == (3 * 2 * 3, 2, 6 + 2 * a, 6 + 2 * a)
@@ -285,9 +286,7 @@ def learned():
     )
     x = _discs(0)
     plan = make_plan(recipe, x)
-    state = begin(plan, CPU)
-    for state, _ in learn(plan, x, state, Machine(CPU)):  # noqa: B007
-        pass
+    *_, (state, _) = learn(plan, x, begin(plan, CPU), Machine(CPU))
     return model_of(plan, state, torch.full((1, 1, 1), 128.0), 60.0), x
 
 

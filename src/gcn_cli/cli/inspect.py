@@ -123,7 +123,7 @@ def _texture(
     out: Path | None,
 ) -> Iterable[Path]:
     """Tell of a model of all noise levels; returns the files written."""
-    from gcn_cli import texture_report
+    from gcn_cli import report, texture_report
     from gcn_cli.inspection import read_records
     from gcn_cli.texture.draw import Machine as Place
     from gcn_cli.texture.facts import Settings, examine, in_units
@@ -151,7 +151,7 @@ def _texture(
             typer.echo(line)
     if out is None:
         return []
-    if not texture_report.can_plot():
+    if not report.can_plot():
         say("no curves: they need matplotlib; pip install 'gcn-cli[report]'")
     try:
         return texture_report.write_report(subject, facts, out)

@@ -30,6 +30,8 @@ EXPLAINED = 0.1
 """Share of a picture's variance below which the field counts as explaining nothing of it."""
 LARGEST = 512
 """Side, px, of the middle of a picture that is measured."""
+CANVAS = 192
+"""Side, px, of the chains' torus at full size, at most."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def examine(
         _check(model, image)
         image = _middle(image[None]).to(machine.device)
     least = min(min(t.shape[-2:]) for t in (observed, image) if t is not None)
-    side = max(1, min(observed.shape[-2:]) // model.multiple) * model.multiple
+    side = max(1, min(CANVAS, *observed.shape[-2:]) // model.multiple) * model.multiple
     chains = run_chains(model, side, machine, settings, wanted)
     sizes, views, looks = [], [], []
     for index, size in enumerate(model.sizes):

@@ -44,6 +44,12 @@ class Field:
         """Px around a picture, whole strides, so that nothing inside it sees the frame."""
         return -(-self.net.reach // self.net.total_stride) * self.net.total_stride
 
+    @property
+    def half(self) -> int:
+        """Px around a window, whole strides, so that none of its units sees the frame."""
+        stride = self.net.total_stride
+        return -(-(self.net.receptive_field // 2) // stride) * stride
+
 
 def open_field(model: Model, index: int, machine: Machine) -> Field:
     """The field of size ``index``."""
@@ -95,18 +101,13 @@ def window_side(net: NoiseNet, *sides: int) -> int:
 
 
 def windows(field: Field, canvas: Tensor, size: tuple[int, int], side: int) -> Tensor:
-    """Windows (K N, C, side + 2 margin, ...) whose insides tile the inside (H, W) of a canvas.
+    """Windows (K N, C, side + 2 half, ...) whose insides tile the inside (H, W) of a canvas.
 
     In the order of places, then pictures; what does not fill a window is left out.
     """
-    far = side + 2 * field.margin
-    return torch.cat(
-        [
-            canvas[..., i : i + far, j : j + far]
-            for i in range(0, size[0] - side + 1, side)
-            for j in range(0, size[1] - side + 1, side)
-        ]
-    )
+    first, far = field.margin - field.half, side + 2 * field.half
+    tops, lefts = (range(first, first + n - side + 1, side) for n in size)
+    return torch.cat([canvas[..., i : i + far, j : j + far] for i in tops for j in lefts])
 
 
 # ------------------------------------------------------------------------- what is measured
@@ -144,7 +145,7 @@ def tilts_and_energies(field: Field, y: Tensor, s: float) -> tuple[Tensor, Tenso
 
     Of a torus in a single wrapped window: `gcn_cli.field.ladder.energy` over its pixels.
     """
-    f, u, a = [], [], field.margin
+    f, u, a = [], [], field.half
     for first in range(0, len(y), _AT_ONCE):
         part = y[first : first + _AT_ONCE]
         told = _told(part, s)
