@@ -152,3 +152,27 @@ def small_data() -> Callable[..., dict[str, Any]]:
 def small_config(small_data: Callable[..., dict[str, Any]]) -> Callable[..., Config]:
     """Builds a small config on a torus; see `small_data`."""
     return lambda **changes: validate(small_data(**changes))
+
+
+@pytest.fixture(scope="session")
+def texture_data() -> Callable[..., dict[str, Any]]:
+    """Builds the mapping of a tiny recipe at two sizes; likelihood=... changes single keys."""
+
+    def build(**changes: Any) -> dict[str, Any]:
+        data: dict[str, Any] = {
+            "kind": "texture",
+            "layers": [
+                {"filters": 8, "size": 4, "stride": 2, "vote": True},
+                {"filters": 8, "size": 3, "vote": True},
+            ],
+            "sizes": {"coarsest": 2},
+            "reconstruction": {"updates": 30, "batch": 1, "crop": 24, "margin": 4},
+            "likelihood": {"updates": 2, "chains": 1, "canvas": 16, "levels": 2},
+            "sampler": {"steps": 4, "finer_steps": 3},
+            "output": {"grid_every": 25, "checkpoint_every": 25},
+        }
+        for key, value in changes.items():
+            data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
+        return data
+
+    return build

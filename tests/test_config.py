@@ -12,7 +12,8 @@ import yaml
 from gcn_cli.config import dump, load_preset, preset_names, resolve, validate
 from gcn_cli.core.learning import AdamParams, SgdParams
 from gcn_cli.errors import ConfigError, ImageError
-from gcn_cli.jobs import mean_colour
+from gcn_cli.jobs import Job, mean_colour
+from gcn_cli.kinds import open_course
 from gcn_cli.plan import Subject, build_plan, minimum_side
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -22,7 +23,7 @@ PAPER = ["paper-cd", "paper-object", "paper-texture"]
 
 def test_presets_are_the_shipped_files():
     assert preset_names() == PRESETS
-    assert {*PAPER, "frame"} <= set(PRESETS)
+    assert {*PAPER, "frame"} | {"texture", "texture-quick"} == set(PRESETS)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -35,8 +36,8 @@ def test_every_preset_resolves_dumps_and_resolves_to_the_same(name, tmp_path):
     assert resolve(file=file) == config
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_fits_an_ordinary_picture(name):
+@pytest.mark.parametrize("name", [*PAPER, "frame"])
+def test_every_preset_of_the_paper_fits_an_ordinary_picture(name):
     config = resolve(name)
     side = config.images.size or 256
     plan = build_plan(config, Subject(3, side, side, 45.0))
@@ -44,6 +45,28 @@ def test_every_preset_fits_an_ordinary_picture(name):
     assert 0 < plan.langevin.eta < 1
     plan.net.map_sizes(plan.canvas, plan.boundary)
     assert plan.stages[-1].depth == len(plan.net.layers) == len(config.layers)
+
+
+@pytest.mark.parametrize("side", [64, 256])
+@pytest.mark.parametrize("name", ["texture", "texture-quick"])
+def test_every_preset_of_textures_fits_an_ordinary_picture(name, side):
+    """Noise has no motif: one size; stripes of 32 px ask for smaller copies."""
+    noise = 40 * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    waves = (torch.arange(side) * 2 * math.pi / 64).sin().expand(1, 3, side, side) * 40
+    sizes = []
+    for image in (noise, waves):
+        job = Job("one", image + 120, torch.full((3, 1, 1), 120.0))
+        sizes.append([size.reduction for size in open_course(resolve(name), job).plan.sizes])
+    assert sizes == [[1], [2, 1] if side == 256 else [1]]
+
+
+def test_the_quick_preset_is_the_default_with_fewer_updates():
+    quick, whole = resolve("texture-quick"), resolve("texture")
+    assert quick.layers == whole.layers
+    assert (quick.noise, quick.sampler) == (whole.noise, whole.sampler)
+    assert quick.reconstruction.updates <= 300
+    assert quick.likelihood.updates <= 10
+    assert whole.budget == 480
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -90,6 +113,59 @@ def test_an_unknown_key_is_refused_with_the_nearest(override, nearest):
     assert f"'{key}'" in str(caught.value)
     if nearest:
         assert f"did you mean '{nearest}'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("likelihod.updates=5", "likelihood"),
+        ("likelihood.updtes=5", "updates"),
+        ("reconstruction.rat=5", "rate"),
+        ("layers.0.fliters=5", "filters"),
+        ("noise.lowst=5", "lowest"),
+        ("sampler.finer_step=5", "finer_steps"),
+        ("sizes.coarest=2", "coarsest"),
+        ("images.max_sid=5", "max_side"),
+        ("output.grid_evry=5", "grid_every"),
+        ("budjet=5", "budget"),
+        ("pace=0.5", "budget"),
+        ("learning.updates=5", "reconstruction"),
+        ("langevin.sigma=5", "noise"),
+        ("sampling.steps=5", "sampler"),
+        ("guard.retries=1", None),
+        ("unit=grey", None),
+        ("canvas=64", None),
+    ],
+)
+def test_an_unknown_key_of_the_default_recipe_is_refused_with_the_nearest(override, nearest):
+    key = override.partition("=")[0]
+    with pytest.raises(ConfigError, match="unknown key") as caught:
+        resolve(overrides=[override])
+    assert key.partition(".")[0] in str(caught.value)
+    if nearest:
+        assert f"did you mean '{nearest}'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("noise.finer=30", "levels are ordered"),
+        ("sizes.coarsest=3", "power of two"),
+        ("reconstruction.margin=40", "nothing of the crop"),
+        ("likelihood.updates=-1", "likelihood.updates"),
+        ("layers.1.size=3", "must be even"),
+        ("layers.4.vote=false", "the top layer must vote"),
+        ("sampler.fresh_noise=1.5", "sampler.fresh_noise"),
+        ("budget=-1", "budget"),
+        ("kind=textur", "did you mean 'texture'?"),
+        ("kind=3", "there is no kind '3'"),
+    ],
+)
+def test_recipes_out_of_range_are_refused_in_one_sentence(override, words):
+    with pytest.raises(ConfigError) as caught:
+        resolve(overrides=[override])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_key_of_the_plain_gradient_offers_its_own_keys():
@@ -141,8 +217,10 @@ def test_a_missing_key_is_named(small_data):
 
 def test_a_config_of_several_levels_is_refused(small_data):
     """As version 0.1 wrote them."""
-    with pytest.raises(ConfigError, match="unknown key 'levels'"):
-        validate({**small_data(), "levels": []})
+    for data in (small_data(), {"canvas": 160}):
+        with pytest.raises(ConfigError, match=r"of gcn 0\.1, .* begin anew") as caught:
+            validate({**data, "levels": []})
+        assert "\n" not in str(caught.value)
 
 
 def test_overrides_reach_single_layers_and_all_layers():
@@ -211,19 +289,18 @@ def test_an_override_that_leads_nowhere_is_refused(override, words):
 
 def test_precedence_is_override_file_preset_default(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("seed: 5\ncanvas: 64\n", encoding="utf-8")
-    preset = resolve("frame")
-    assert (preset.seed, preset.canvas) == (0, 128)
-    config = resolve("frame", file, ["canvas=96"])
-    assert (config.seed, config.canvas) == (5, 96)
-    assert config.layers == preset.layers
+    file.write_text("seed: 5\nlikelihood: {canvas: 64, chains: 3}\n", encoding="utf-8")
+    preset = resolve("texture")
+    assert (preset.seed, preset.likelihood.canvas, preset.likelihood.chains) == (0, 96, 2)
+    config = resolve("texture", file, ["likelihood.canvas=128"])
+    assert (config.seed, config.likelihood.canvas, config.likelihood.chains) == (5, 128, 3)
+    assert (config.layers, config.noise) == (preset.layers, preset.noise)
 
 
-def test_a_file_without_layers_changes_the_default_preset(tmp_path, monkeypatch):
-    monkeypatch.setattr("gcn_cli.config.DEFAULT_PRESET", "frame")
+def test_a_file_without_layers_changes_the_default_preset(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("seed: 5\n", encoding="utf-8")
-    assert resolve(file=file) == resolve("frame", overrides=["seed=5"])
+    assert resolve(file=file) == resolve("texture", overrides=["seed=5"])
 
 
 def test_a_file_with_layers_stands_alone(tmp_path, small_data):
@@ -266,8 +343,8 @@ def test_reading_a_file_runs_nothing(tmp_path):
 
 
 def test_loading_a_preset_gives_a_fresh_mapping():
-    load_preset("frame")["layers"].clear()
-    assert load_preset("frame")["layers"]
+    load_preset("texture")["layers"].clear()
+    assert load_preset("texture")["layers"]
 
 
 # ------------------------------------------------------------------------------- the plan

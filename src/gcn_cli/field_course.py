@@ -151,7 +151,7 @@ class FieldCourse:
         plan, (n, c, h, w) = self.plan, self.job.observed.shape
         layers = ", ".join(layer_text(spec) for spec in plan.net.layers)
         return [
-            f"{self.job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, {c} channels",
+            f"{self.job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, {c} channel{'s' if c > 1 else ''}",
             f"  {layers}; {plan.net.n_parameters():,} parameters; field "
             f"{plan.net.receptive_field} px; {plan.chains} chains of "
             f"{plan.canvas[1]}x{plan.canvas[0]} px; {plan.total_updates} updates of "

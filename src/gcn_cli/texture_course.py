@@ -14,7 +14,7 @@ from gcn_cli.core.noise import derive_seed
 from gcn_cli.core.support import Machine
 from gcn_cli.course import Course, Estimate, Told
 from gcn_cli.errors import ConfigError, ImageError
-from gcn_cli.field.network import LayerSpec
+from gcn_cli.field.network import LayerSpec, NoiseNet
 from gcn_cli.jobs import Job, check_contrast
 from gcn_cli.schema import TextureConfig
 from gcn_cli.texture import draw
@@ -47,8 +47,8 @@ def _in_contrast(job: Job) -> Tensor:
 
 
 def _check_sizes(plan: Plan, job: Job) -> None:
-    """Both acts look inside a margin; something must be left there at every size."""
-    need = plan.net.receptive_field + 2 * plan.net.total_stride
+    """Likelihood looks at whole fields of view only; some must lie in the image at every size."""
+    need = _least_side(plan.net)
     height, width = job.observed.shape[-2:]
     reduction = plan.sizes[0].reduction
     if min(height, width) // reduction < need:
@@ -57,6 +57,16 @@ def _check_sizes(plan: Plan, job: Job) -> None:
             f"the image is {width}x{height} px; the network sees windows of "
             f"{plan.net.receptive_field} px, so both sides{at} must be at least {need} px"
         )
+
+
+def _least_side(net: NoiseNet) -> int:
+    """Side, px, of the smallest image with a unit of every vote that sees no frame."""
+    margin, stride, least = net.receptive_field // 2, 1, net.receptive_field
+    for spec in net.layers:
+        stride *= spec.stride
+        if spec.vote:
+            least = max(least, (2 * -(-margin // stride) + 1) * stride)
+    return -(-least // net.total_stride) * net.total_stride
 
 
 @dataclass(frozen=True)
@@ -216,7 +226,8 @@ class TextureCourse:
         layers = ", ".join(_layer_text(spec) for spec in plan.net.layers)
         first, second = plan.sizes[0].updates
         return [
-            f"{self.job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, {c} channels; "
+            f"{self.job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, "
+            f"{c} channel{'s' if c > 1 else ''}; "
             f"largest motif {plan.motif:.0f} px, field of view {field} px",
             "  rule: sizes are reduced by two until the largest motif, 2.5 correlation lengths, "
             "fits into the field of view",

@@ -74,14 +74,15 @@ def _picture(seed: int, channels: int = 3, side: int = 32) -> torch.Tensor:
 
 
 @pytest.fixture(scope="session")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def box(tmp_path_factory: pytest.TempPathFactory, texture_data: Callable[..., Any]) -> Path:
     """A folder with configs as YAML and pictures in images/."""
     folder = tmp_path_factory.mktemp("box")
-    for name, data in CONFIGS.items():
+    for name, data in {**CONFIGS, "texture": texture_data()}.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
     (folder / "images").mkdir()
     for seed, name in enumerate(("ash", "bark")):
         save_png(folder / "images" / f"{name}.png", _picture(seed))
+    save_png(folder / "ordinary.png", _picture(3, side=64))
     save_png(folder / "small.png", _picture(2, side=6))
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     (folder / "empty").mkdir()
@@ -121,7 +122,7 @@ def trained(box: Path, gcn: Invoke, tmp_path_factory: pytest.TempPathFactory) ->
     """One finished run per config; not to be written to, see `run`."""
     out = tmp_path_factory.mktemp("runs")
     runs = {}
-    for name in CONFIGS:
+    for name in (*CONFIGS, "texture"):
         image = box / "images" / "ash.png"
         result = gcn("train", "--images", image, "--config", box / f"{name}.yaml", "--out", out)
         assert result.exit_code == 0, result.stderr

@@ -24,6 +24,10 @@ TRAIN = [
         "--config paper-textur --images {box}/images",
         "no preset 'paper-textur'; did you mean 'paper-texture'?",
     ),
+    ("--images {box}/small.png --config texture", "small.png: the image is 6x6 px"),
+    ("--images {box}/images --config texture --set sizes.coarsest=2", "reduced 2 times"),
+    ("--images {box}/images --config texture --set levels=[]", "of gcn 0.1"),
+    ("--images {box}/images --config texture --set pace=1", "did you mean 'budget'?"),
     ("--config {box}/no.yaml --images {box}/images", "cannot read config"),
     ("--config texture --preset paper-cd --images {box}/images", "two presets at once"),
     ("--images {box}/images --set sed=1", "unknown key 'sed'; did you mean 'seed'?"),
@@ -45,7 +49,7 @@ TRAIN = [
 ]
 SYNTHESIZE = [
     ("--size 3by4", "a size reads like 512x384"),
-    ("--size 0", "sizes lie between 1 and"),
+    ("--size 0", "sides lie between 1 and"),
     ("--size 41x24 --tile x", "width must be a multiple of 2 px"),
     ("--size 24x41 --tile y", "nearest to 41: 40 or 42"),
     ("--tile z", "--tile is one of none, x, y, xy"),
@@ -95,6 +99,18 @@ def test_synthesize_refuses(gcn, box, run, listing, words, sentence):
     assert (listing(box), listing(folder)) == before
 
 
+def test_a_texture_tiles_in_multiples_of_its_coarsest_stride(gcn, run):
+    result = gcn("synthesize", "--ckpt", run("texture"), "--size", "34x32", "--tile", "x")
+    assert "width must be a multiple of 4 px and at least 16; nearest to 34: 32 or 36" in _refused(
+        result
+    )
+
+
+def test_inspect_refuses_what_it_does_not_know_yet(gcn, run):
+    line = _refused(gcn("inspect", "--ckpt", run("texture")))
+    assert "models of kind texture" in line
+
+
 def test_a_bounded_model_cannot_tile(gcn, run):
     assert "cannot tile" in _refused(gcn("synthesize", "--ckpt", run("bounded"), "--tile", "xy"))
 
@@ -123,8 +139,9 @@ class _Hostile:
 
 @pytest.mark.parametrize("verb", ["synthesize", "inspect", "train"])
 @pytest.mark.parametrize("kind", ["missing", "text", "truncated", "foreign", "hostile"])
-def test_what_is_no_checkpoint(gcn, run, tmp_path, verb, kind):
-    folder, trap = run(), tmp_path / "trap"
+@pytest.mark.parametrize("config", ["plain", "texture"])
+def test_what_is_no_checkpoint(gcn, run, tmp_path, verb, kind, config):
+    folder, trap = run(config), tmp_path / "trap"
     path = folder / "run.pt"
     if kind == "missing":
         path.unlink()

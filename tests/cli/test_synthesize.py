@@ -72,7 +72,7 @@ def test_opposite_sides_of_a_tile_meet(gcn, box, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", ["plain", "dithered", "bounded"])
+@pytest.mark.parametrize("name", ["plain", "dithered", "bounded", "texture"])
 def test_a_seed_is_one_picture_alone_or_among_others(gcn, trained, tmp_path, name, precision):
     words = ("synthesize", "--ckpt", trained[name], "--size", 32, "--precision", precision)
     gcn(*words, "--n", 5, "--batch", 5, "--out", tmp_path / "together")
@@ -129,7 +129,7 @@ def test_a_film_of_the_chain(gcn, trained, tmp_path):
         assert picture.n_frames >= 2
 
 
-@pytest.mark.parametrize("name", ["plain", "dithered", "bounded"])
+@pytest.mark.parametrize("name", ["plain", "dithered", "bounded", "texture"])
 @pytest.mark.parametrize("size", ["3x5", "17x41", "100x32"])
 def test_any_size(gcn, trained, tmp_path, name, size):
     path = tmp_path / "a.png"

@@ -112,22 +112,26 @@ def test_images_that_dwarf_the_networks_are_told_of(gcn, box, tmp_path, side, to
     assert ("a smaller copy: --set images.max_side=64" in result.stderr) == told
 
 
-def test_without_a_config_the_default_preset_is_taken(gcn, box, monkeypatch):
+def test_without_a_config_the_default_preset_is_taken(gcn, box):
     assert DEFAULT_PRESET == "texture"
-    monkeypatch.setattr("gcn_cli.config.DEFAULT_PRESET", "frame")
-    result = gcn("train", "--images", box / "images", "--dry-run", "--quiet")
-    assert yaml.safe_load(result.stdout)["name"] == "frame"
+    result = gcn("train", "--images", box / "ordinary.png", "--dry-run", "--quiet")
+    config = yaml.safe_load(result.stdout)
+    assert (config["name"], config["kind"]) == ("texture", "texture")
 
 
 def test_a_preset_under_a_file(gcn, box, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("seed: 3\n", encoding="utf-8")
     result = gcn(
-        *("train", "--images", box / "images", "--dry-run", "--quiet"),
-        *("--config", file, "--preset", "frame"),
+        *("train", "--images", box / "ordinary.png", "--dry-run", "--quiet"),
+        *("--config", file, "--preset", "texture-quick"),
     )
     config = yaml.safe_load(result.stdout)
-    assert (config["name"], config["seed"], len(config["layers"])) == ("frame", 3, 1)
+    assert (config["name"], config["seed"], len(config["layers"])) == (
+        "texture-quick",
+        3,
+        5,
+    )
 
 
 def test_skip_existing_leaves_complete_runs_out(gcn, box, tmp_path, listing):
@@ -255,15 +259,15 @@ def test_meta_tells_the_image(trained):
 def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
     """Within a factor of five on a job of a second, where everything else weighs too."""
     from gcn_cli.core.support import Machine
-    from gcn_cli.estimate import estimate
-    from gcn_cli.experiment import load_jobs, plan_job
+    from gcn_cli.jobs import load_jobs
+    from gcn_cli.kinds import open_course
 
     rate = "learning.optimiser.rate=1e-5"
     words = ["--set", "learning.updates=60", "--set", "canvas=64", "--set", rate]
     config = resolve(None, box / "dithered.yaml", words[1::2])
     job = load_jobs(config, box / "images" / "ash.png", "each")[0]
     machine = Machine(torch.device("cpu"), torch.float32)
-    expected = estimate(plan_job(config, job), job.observed, machine).seconds
+    expected = open_course(config, job).estimate(machine).seconds
     result = _train(gcn, box, tmp_path / "runs", *words, "--precision", "fp32", config="dithered")
     assert result.exit_code == 0, result.stderr
     truth = read_jsonl(Path(result.stdout.strip()) / "metrics.jsonl")[-1]["seconds"]
