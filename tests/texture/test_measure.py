@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from gcn_cli.core.noise import generator
+from gcn_cli.core.noise import NoiseSource, generator
 from gcn_cli.engine import open_engine
 from gcn_cli.errors import ImageError
 from gcn_cli.field import ladder, learning
 from gcn_cli.field.network import LayerSpec, NoiseNet, initial_weights
 from gcn_cli.texture import facts, measure
-from gcn_cli.texture.draw import Machine, Model, SizeModel
+from gcn_cli.texture.draw import Machine, Model, SizeModel, draw
 from gcn_cli.texture.facts import ALIKE, EXPLAINED, ImageLevel, Settings, examine, judge
 from gcn_cli.texture.learn import begin, learn, model_of
 from gcn_cli.texture.plan import make_plan
@@ -177,6 +177,18 @@ def test_the_gap_is_the_likelihoods():
         assert level.chain_spread == pytest.approx(float(own.std()), rel=1e-2)
         z = (level.energy - float(own.mean())) / float(own.std())
         assert level.z == pytest.approx(z, rel=2e-2, abs=0.02)
+
+
+def test_chains_are_the_models_own_samples():
+    model = _model(sizes=2)
+    found = examine(model, _noise(1, 2, 32, 40), Machine(CPU), Settings(chains=2, seed=5))
+    noise = NoiseSource(5, range(2), CPU)
+    told = {(p.size, p.index): p.y for p in draw(model, (32, 32), noise, Machine(CPU))}
+    kept = found.chains.states
+    assert {size for size, _ in kept} == {0, 1}
+    for key, y in kept.items():
+        torch.testing.assert_close(y, told[key], rtol=0, atol=0)
+    torch.testing.assert_close(found.chains.samples, told[1, 6], rtol=0, atol=0)
 
 
 def test_the_gaps_error_counts_chains_and_draws():
