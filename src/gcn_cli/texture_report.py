@@ -60,7 +60,16 @@ def tables(subject: Subject, facts: Facts) -> list[Table]:
     heads = [*("size", "s", "loss", "Gaussian's", "gap, nats/px", "U, nats/px", "U of chains")]
     told.append(("the exemplar, by noise level", [*heads, "z", "active"], _level_rows(facts)))
     if facts.image is not None:
-        heads = ["size", "s", "U, nats/px", "z", "loss", "of exemplar's", "explained"]
+        heads = [
+            "size",
+            "s",
+            "U, nats/px",
+            "z",
+            "loss",
+            "of exemplar's",
+            "explained",
+            "by spectrum",
+        ]
         told.append(("the image, by noise level", heads, _image_rows(facts.image)))
     return told
 
@@ -157,6 +166,7 @@ def _image_rows(image: ImageFacts) -> list[list[str]]:
             f"{level.loss:.3f}",
             f"{level.relative_loss:.2f}",
             f"{level.explained:.2f}",
+            f"{level.correlated:.2f}",
         ]
         for level in image.levels
     ]
