@@ -21,13 +21,19 @@ _GAIN = 4.0  # of the difference picture
 
 
 def filters_picture(model: Model) -> Tensor:
-    """First-layer filters (3 or 1, H, W), strongest first; each spans its own range, 0 is grey."""
-    w = model.weights[0].w.detach().float().cpu()
+    """First-layer filters of a model of the paper's; see `filter_grid`."""
+    return filter_grid(model.weights[0].w)
+
+
+def filter_grid(filters: Tensor, columns: int | None = None) -> Tensor:
+    """Filters (K, 3 or 1, h, w), strongest first; each spans its own range, 0 is grey."""
+    w = filters.detach().float().cpu()
     norms = w.flatten(1).norm(dim=1)
     ordered = w[norms.argsort(descending=True)]
     peak = ordered.flatten(1).abs().amax(1).clamp_min(1e-12).view(-1, 1, 1, 1)
     pictures = _GREY + 127.0 * ordered / peak
-    return image_grid(list(pictures), pad=6, scale=max(1, _FILTER_SIDE // w.shape[-1]))
+    scale = max(1, _FILTER_SIDE // w.shape[-1])
+    return image_grid(list(pictures), columns, pad=6, scale=scale)
 
 
 def reconstruction_picture(found: Reconstruction) -> Tensor:

@@ -36,6 +36,7 @@ LAYERS = [
         "texture_cost",
         "texture_course",
         "texture_packing",
+        "texture_report",
         "texture_sampling",
         "video",
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,9 +21,12 @@ from gcn_cli.cli.options import (
 from gcn_cli.errors import GcnError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
     from gcn_cli.checkpoint import Checkpoint as Saved
+    from gcn_cli.core.support import Machine
     from gcn_cli.inspection import (
         Course,
         FieldFacts,
@@ -47,11 +51,21 @@ def register(app: typer.Typer) -> None:
 def inspect(
     ckpt: Checkpoint,
     image: Annotated[
-        Path | None, typer.Option("--image", help="Reconstruct this image by sigma^2 B(I).")
+        Path | None,
+        typer.Option("--image", help="Measure this image too: is it what the model learned?"),
     ] = None,
     samples: Annotated[
-        int, typer.Option("--samples", min=0, help="Compare so many fresh samples too.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--samples",
+            min=0,
+            help="Compare so many fresh samples; texture models: 4 if not given.",
+        ),
+    ] = None,
+    levels: Annotated[
+        str | None,
+        typer.Option("--levels", metavar="S,S,...", help="Noise levels, in units of contrast."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write pictures there.")
     ] = None,
@@ -64,6 +78,108 @@ def inspect(
     """
     from gcn_cli.checkpoint import load_checkpoint
     from gcn_cli.imaging import load_image
+    from gcn_cli.machine import choose_machine
+
+    if out is not None and out.is_file():
+        raise UsageError(f"--out is a folder, and {out} is a file")
+    wanted = _levels(levels)
+    machine = choose_machine(device, "fp32")
+    saved = load_checkpoint(ckpt)
+    shown = load_image(image) if image is not None else None
+    if saved.config.kind == "texture":
+        told = _texture(saved, ckpt, shown, samples, wanted, machine, as_json, out)
+    elif wanted is not None:
+        raise UsageError("--levels is for models of all noise levels; this one has a single level")
+    else:
+        told = _field(saved, ckpt, shown, samples or 0, machine, as_json, out)
+    for path in told:
+        say(str(path)) if as_json else typer.echo(str(path))
+
+
+def _levels(text: str | None) -> tuple[float, ...] | None:
+    """Noise levels from ``5,1,0.2``."""
+    if text is None:
+        return None
+    try:
+        levels = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--levels reads like 5,1,0.2; '{text}' does not") from error
+    if not all(0 < s < math.inf for s in levels):
+        raise UsageError(f"noise levels are positive numbers; '{text}' holds another")
+    return levels
+
+
+# ------------------------------------------------------------- models of all noise levels
+
+
+def _texture(
+    saved: Saved,
+    ckpt: Path,
+    image: Tensor | None,
+    samples: int | None,
+    levels: tuple[float, ...] | None,
+    machine: Machine,
+    as_json: bool,
+    out: Path | None,
+) -> Iterable[Path]:
+    """Tell of a model of all noise levels; returns the files written."""
+    from gcn_cli import report, texture_report
+    from gcn_cli.inspection import read_records
+    from gcn_cli.texture.draw import Machine as Place
+    from gcn_cli.texture.facts import Settings, examine, in_units
+
+    model = saved.model
+    _check_levels(levels, [size.levels for size in model.sizes])
+    settings = Settings(levels) if samples is None else Settings(levels, max(1, samples))
+    facts = examine(
+        model,
+        in_units(model, saved.observed),
+        Place(machine.device),
+        settings,
+        None if image is None else in_units(model, image[None])[0],
+    )
+    name, records = saved.config.name, read_records(ckpt)
+    subject = texture_report.Subject(
+        model, saved.observed, name, saved.fingerprint, saved.complete, records
+    )
+    if as_json:
+        print_json(texture_report.as_data(subject, facts))
+    else:
+        for table in texture_report.tables(subject, facts):
+            print_table(*table)
+        for line in texture_report.sentences(subject, facts):
+            typer.echo(line)
+    if out is None:
+        return []
+    if not report.can_plot():
+        say("no curves: they need matplotlib; pip install 'gcn-cli[report]'")
+    try:
+        return texture_report.write_report(subject, facts, out)
+    except OSError as error:
+        raise GcnError(f"cannot write pictures to {out}: {error.strerror}") from error
+
+
+def _check_levels(wanted: tuple[float, ...] | None, ladders: Iterable[Tensor]) -> None:
+    """Raise UsageError where none of the levels lies on any ladder."""
+    ladders = list(ladders)
+    least, most = (float(f(f(t) for t in ladders)) for f in (min, max))
+    if wanted is not None and not any(least <= s <= most for s in wanted):
+        raise UsageError(f"--levels names no level between {least:.3g} and {most:.3g}")
+
+
+# ------------------------------------------------------------------------ the paper's models
+
+
+def _field(
+    saved: Saved,
+    ckpt: Path,
+    image: Tensor | None,
+    samples: int,
+    machine: Machine,
+    as_json: bool,
+    out: Path | None,
+) -> Iterable[Path]:
+    """Tell of a model of the paper's; returns the files written."""
     from gcn_cli.inspection import (
         field_facts,
         read_records,
@@ -71,27 +187,17 @@ def inspect(
         sample_facts,
         training_facts,
     )
-    from gcn_cli.machine import choose_machine
 
-    if out is not None and out.is_file():
-        raise UsageError(f"--out is a folder, and {out} is a file")
-    machine = choose_machine(device, "fp32")
-    saved = load_checkpoint(ckpt)
-    if saved.config.kind != "field":  # what tells of another kind goes here
-        raise UsageError(f"gcn inspect cannot tell of models of kind {saved.config.kind} yet")
-    shown = load_image(image) if image is not None else None
     field = field_facts(saved.model)
     records = read_records(ckpt)
     training = training_facts(saved, records)
-    found = reconstruct(saved, shown, machine) if shown is not None else None
-    facts, drawn = sample_facts(saved, samples, machine, shown) if samples else (None, None)
+    found = reconstruct(saved, image, machine) if image is not None else None
+    facts, drawn = sample_facts(saved, samples, machine, image) if samples else (None, None)
     if as_json:
         print_json(_as_json(saved, field, training, found, facts))
     else:
         _print(saved, field, training, found, facts)
-    if out is not None:
-        for path in _draw(saved, records, found, drawn, out):
-            say(str(path)) if as_json else typer.echo(str(path))
+    return [] if out is None else _draw(saved, records, found, drawn, out)
 
 
 def _as_json(

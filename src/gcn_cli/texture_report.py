@@ -1,0 +1,416 @@
+"""What `gcn inspect` tells of a model of all noise levels: tables, data, pictures, one page."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from gcn_cli import report
+from gcn_cli.imaging import (
+    atomic_write_bytes,
+    atomic_write_text,
+    image_grid,
+    labelled_sheet,
+    save_png,
+)
+from gcn_cli.texture.draw import Model
+from gcn_cli.texture.facts import Facts, ImageFacts, SizeFacts, View, steps_of
+from gcn_cli.texture.learn import ACTS
+
+Record = Mapping[str, Any]
+Table = tuple[str, list[str], list[list[str]]]
+"""Title, heads of the columns, rows."""
+
+_GREY, _DOUBLE = 128.0, 64.0  # grey levels of a loss as the exemplar's, and of one twice as high
+_QUIET = 2.0  # standard errors that a gap may lie off 0
+_CALM, _SPREAD_TOLERANCE = 0.05, 0.2  # nats per pixel; share of the data's spread
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, the images (N, C, H, W) in grey levels that it learned from, and how it learned.
+
+    ``records`` are the updates told beside the checkpoint.
+    """
+
+    model: Model
+    observed: Tensor
+    name: str
+    fingerprint: str
+    complete: bool = True
+    records: Sequence[Record] = ()
+
+
+# -------------------------------------------------------------------------- tables and data
+
+
+def tables(subject: Subject, facts: Facts) -> list[Table]:
+    """The tables of a terminal."""
+    title = (
+        f"{subject.name}, {subject.fingerprint}; tiles in multiples of {subject.model.multiple} px"
+    )
+    told: list[Table] = [(title, ["", "model"], _model_rows(subject.model))]
+    heads = [*("size", "s", "loss", "Gaussian's", "gap, nats/px", "U, nats/px", "U of chains")]
+    told.append(("the exemplar, by noise level", [*heads, "z", "active"], _level_rows(facts)))
+    if facts.image is not None:
+        heads = [
+            "size",
+            "s",
+            "U, nats/px",
+            "z",
+            "loss",
+            "of exemplar's",
+            "explained",
+            "by spectrum",
+        ]
+        told.append(("the image, by noise level", heads, _image_rows(facts.image)))
+    return told
+
+
+def sentences(subject: Subject, facts: Facts) -> list[str]:
+    """The lines below the tables."""
+    told = [_explained_text(facts), _gap_text(facts), verdict(subject)]
+    if facts.image is not None:
+        told.append(f"image: {facts.image.verdict.sentence}")
+    return told
+
+
+def as_data(subject: Subject, facts: Facts) -> dict[str, Any]:
+    """Everything, ready for JSON."""
+    model = subject.model
+    told: dict[str, Any] = {
+        "fingerprint": subject.fingerprint,
+        "preset": subject.name,
+        "kind": "texture",
+        "parameters": model.net.n_parameters() * len(model.sizes),
+        "receptive_field": model.net.receptive_field,
+        "multiple": model.multiple,
+        "layers": layer_texts(model),
+        "sizes": [_size_data(size) for size in facts.sizes],
+        "training": {
+            "complete": subject.complete,
+            "verdict": verdict(subject),
+            "records": [dict(record) for record in subject.records],
+        },
+    }
+    if facts.image is not None:
+        told["image"] = {
+            "verdict": facts.image.verdict.kind,
+            "sentence": facts.image.verdict.sentence,
+            "levels": [asdict(level) for level in facts.image.levels],
+        }
+    return told
+
+
+def _size_data(size: SizeFacts) -> dict[str, Any]:
+    levels = [{**asdict(level), "z": level.z} for level in size.levels]
+    return {**asdict(size), "levels": levels}
+
+
+def layer_texts(model: Model) -> list[str]:
+    """Layers in the field's shorthand, such as ``64@4/2``; ``+`` marks those that vote."""
+    return [
+        f"{spec.filters}@{spec.size}{f'/{spec.stride}' if spec.stride > 1 else ''}"
+        f"{'+' if spec.vote else ''}"
+        for spec in model.net.layers
+    ]
+
+
+def _model_rows(model: Model) -> list[list[str]]:
+    ladders = [
+        f"1/{size.reduction}: {len(size.levels)} from s = {float(size.levels[0]):.3g} "
+        f"to {float(size.levels[-1]):.3g}"
+        for size in model.sizes
+    ]
+    return [
+        ["layers", " ".join(layer_texts(model))],
+        ["parameters", f"{model.net.n_parameters():,} at each of {len(model.sizes)} sizes"],
+        ["receptive field", f"{model.net.receptive_field} px"],
+        ["noise levels", "; ".join(ladders)],
+        ["contrast, grey levels", f"{model.contrast:.4g}"],
+        ["fresh noise", f"{model.fresh_noise:.3g}"],
+    ]
+
+
+def _level_rows(facts: Facts) -> list[list[str]]:
+    return [
+        [
+            f"1/{size.reduction}",
+            f"{level.s:.3g}",
+            f"{level.loss:.3f}",
+            f"{level.gaussian_loss:.3f}",
+            f"{level.gap:+.3f} ± {level.gap_error:.3f}",
+            f"{level.energy:.3f}",
+            f"{level.chain_energy:.3f} ± {level.chain_spread:.3f}",
+            f"{level.z:+.1f}",
+            " ".join(f"{share:.2f}" for share in level.active),
+        ]
+        for size, level in steps_of(facts)
+    ]
+
+
+def _image_rows(image: ImageFacts) -> list[list[str]]:
+    return [
+        [
+            f"1/{level.reduction}",
+            f"{level.s:.3g}",
+            f"{level.energy:.3f}",
+            f"{level.z:+.1f}",
+            f"{level.loss:.3f}",
+            f"{level.relative_loss:.2f}",
+            f"{level.explained:.2f}",
+            f"{level.correlated:.2f}",
+        ]
+        for level in image.levels
+    ]
+
+
+def _explained_text(facts: Facts) -> str:
+    size, best = min(steps_of(facts), key=lambda pair: pair[1].loss / pair[1].gaussian_loss)
+    share = 100 * (1 - best.loss / best.gaussian_loss)
+    where = f"s = {best.s:.3g} at 1/{size.reduction}"
+    if share <= 0:
+        return (
+            f"reconstruction: nowhere better than the Gaussian field of the same spectrum ({where})"
+        )
+    return (
+        f"reconstruction: the filters explain up to {share:.0f} % of what the Gaussian field of "
+        f"the same spectrum leaves ({where})"
+    )
+
+
+def _gap_text(facts: Facts) -> str:
+    levels = list(steps_of(facts))
+    quiet = sum(abs(level.gap) <= _QUIET * level.gap_error for _, level in levels)
+    size, worst = max(levels, key=lambda pair: abs(pair[1].gap))
+    return (
+        f"likelihood: the gap lies within {_QUIET:g} standard errors of 0 at {quiet} of "
+        f"{len(levels)} levels; widest {worst.gap:+.3f} nats per pixel, s = {worst.s:.3g} at "
+        f"1/{size.reduction}"
+    )
+
+
+def verdict(subject: Subject) -> str:
+    """``converged: yes|no|not yet|unknown``, and why, by the last quarter of act two.
+
+    Its mean gap lies within the gap's own deviation of 0, or within 0.05 nats per pixel, and the
+    chains' mean spread is within 20 % of the data's.
+    """
+    if not subject.complete:
+        return "converged: not yet; learning is not complete"
+    told = [r for r in subject.records if r.get("act") == ACTS[1] and r.get("gap") is not None]
+    last = [r for r in told if r.get("size") == told[-1].get("size")]
+    last = last[-max(1, len(last) // 4) :]
+    if not last:
+        return "converged: unknown; no updates of likelihood are told beside the checkpoint"
+    gaps = [float(r["gap"]) for r in last]
+    gap = math.fsum(gaps) / len(gaps)
+    off = math.sqrt(math.fsum((g - gap) ** 2 for g in gaps) / len(gaps))
+    spread = math.fsum(float(r["spread"]) for r in last) / len(last)
+    told_so = (
+        f"over the last {len(last)} updates of likelihood the gap was {gap:+.3f} ± {off:.3f} nats "
+        f"per pixel, and the chains' spread {100 * spread:.0f} % of the data's"
+    )
+    calm = abs(gap) <= max(off, _CALM) and abs(spread - 1) <= _SPREAD_TOLERANCE
+    return f"converged: {'yes' if calm else 'no'}; {told_so}"
+
+
+# --------------------------------------------------------------------------------- pictures
+
+
+def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
+    """File name to picture (C, H, W) in grey levels, in the order of the page."""
+    model = subject.model
+    sizes = [f"1/{size.reduction}" for size in facts.sizes]
+    told = {
+        "chain.png": chain_strip(model, facts),
+        "samples.png": report.samples_picture(
+            subject.observed[0].cpu(), model.to_grey(facts.chains.samples).cpu()
+        ),
+        "denoising.png": views_sheet(model, sizes, facts.views),
+        "filters.png": labelled_sheet(
+            [
+                (name, [report.filter_grid(size.weights.filters[0], columns=16)])
+                for name, size in zip(sizes, model.sizes, strict=True)
+            ]
+        ),
+    }
+    if facts.image is not None:
+        told["image-denoising.png"] = views_sheet(model, sizes, facts.image.views)
+        told["image-map.png"] = map_sheet(model, sizes, facts.image)
+    return told
+
+
+def chain_strip(model: Model, facts: Facts) -> Tensor:
+    """The first chain from noise to texture: y / sqrt(1 + s^2), every size as large as the full."""
+    shown, titles = [], []
+    for size, s, y in facts.chains.strip:
+        r = model.sizes[size].reduction
+        shown.append(_grey(model, y / math.sqrt(1 + s**2), r))
+        titles.append(f"s = {s:.3g} at 1/{r}")
+    return labelled_sheet([("", shown)], titles)
+
+
+def views_sheet(model: Model, sizes: Sequence[str], views: Sequence[Sequence[View]]) -> Tensor:
+    """At every size two rows, y / sqrt(1 + s^2) and D(y, s), and a column for every level."""
+    sheets = []
+    for name, measured, size in zip(sizes, views, model.sizes, strict=True):
+        if measured:
+            shown = [_grey(model, view.y, size.reduction) for view in measured]
+            told = [_grey(model, view.reconstruction, size.reduction) for view in measured]
+            titles = [f"s = {view.s:.3g}" for view in measured]
+            sheets.append(labelled_sheet([(name, shown), ("D(y, s)", told)], titles))
+    return image_grid(sheets, columns=1)
+
+
+def map_sheet(model: Model, sizes: Sequence[str], image: ImageFacts) -> Tensor:
+    """The image at every size that it was measured at, beside the map of its strangeness.
+
+    Middle grey: reconstructed as well as the exemplar. Every doubling of the loss is 64 grey levels
+    brighter, every halving as much darker.
+    """
+    rows = []
+    for name, size, picture, found in zip(
+        sizes, model.sizes, image.pictures, image.maps, strict=True
+    ):
+        grey = (_GREY + _DOUBLE / math.log(2) * found).clamp(0, 255)
+        r = size.reduction
+        rows.append((name, [_grey(model, picture, r), _enlarged(grey, r)]))
+    return labelled_sheet(rows, ["image", "local loss against the exemplar's"])
+
+
+def _grey(model: Model, y: Tensor, factor: int) -> Tensor:
+    """A picture (C, h, w) in units of contrast as grey levels, each pixel ``factor`` px large."""
+    return _enlarged(model.to_grey(y[None])[0].clamp(0, 255), factor)
+
+
+def _enlarged(picture: Tensor, factor: int) -> Tensor:
+    return picture.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+
+
+# ----------------------------------------------------------------------------------- curves
+
+
+def loss_curves(facts: Facts, path: Path) -> None:
+    """Loss of reconstruction by level beside the Gaussian field's, as PNG; needs `can_plot`."""
+    figure, axes = _figure(1)
+    for k, size in enumerate(facts.sizes):
+        s = [level.s for level in size.levels]
+        losses = [level.loss for level in size.levels]
+        gaussian = [level.gaussian_loss for level in size.levels]
+        axes[0].plot(s, losses, f"C{k}o-", label=f"1/{size.reduction}, the field")
+        axes[0].plot(s, gaussian, f"C{k}:", label=f"1/{size.reduction}, Gaussian")
+    axes[0].set_xscale("log")
+    axes[0].set_xlabel("noise level s, units of contrast")
+    axes[0].set_ylabel("loss of reconstruction")
+    axes[0].legend()
+    _save(figure, path)
+
+
+def training_curves(records: Sequence[Record], path: Path) -> None:
+    """Loss in act one, gap and spread in act two, over all updates, as PNG; needs `can_plot`."""
+    figure, axes = _figure(3)
+    labels = ("loss", "gap, nats per px", "spread of chains\nover the data's")
+    for axis, name, label in zip(axes, ("loss", "gap", "spread"), labels, strict=True):
+        sizes = sorted({r["size"] for r in records if "size" in r}, reverse=True)
+        for k, size in enumerate(sizes):
+            told = [
+                (r.get("done", place), r[name])
+                for place, r in enumerate(records)
+                if r.get("size") == size and r.get(name) is not None
+            ]
+            axis.plot([x for x, _ in told], [y for _, y in told], f"C{k}", label=f"1/{size}")
+        axis.set_ylabel(label)
+    axes[1].axhline(0, color="0.7", linewidth=1)
+    axes[2].axhline(1, color="0.7", linewidth=1)
+    axes[2].set_xlabel("update")
+    axes[0].legend()
+    _save(figure, path)
+
+
+def _figure(rows: int) -> tuple[Any, list[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2 + 2 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, 1, squeeze=False)[:, 0])
+
+
+def _save(figure: Any, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+# ----------------------------------------------------------------------------------- on disk
+
+_CAPTIONS = {
+    "chain.png": "One chain from noise to texture: y / sqrt(1 + s²), coarse to fine.",
+    "samples.png": "The exemplar, then the model's own samples.",
+    "denoising.png": "The exemplar with noise, and the mean D(y, s) that the field decodes.",
+    "filters.png": "First-layer filters, strongest first; each spans its own range.",
+    "levels.png": "Loss of reconstruction by noise level; dotted: a Gaussian of equal spectrum.",
+    "training-curve.png": "Loss in act one; likelihood gap and spread of the chains in act two.",
+    "image-denoising.png": "The image with noise, and its D(y, s).",
+    "image-map.png": "Local loss of the image: middle grey is as the exemplar, bright is foreign.",
+}
+
+
+def write_report(subject: Subject, facts: Facts, out: Path) -> list[Path]:
+    """Write pictures, curves where matplotlib is there, and ``index.html``; returns what it wrote.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    names = []
+    for name, picture in pictures(subject, facts).items():
+        save_png(out / name, picture)
+        names.append(name)
+    if report.can_plot():
+        loss_curves(facts, out / "levels.png")
+        names.append("levels.png")
+        if subject.records:
+            training_curves(subject.records, out / "training-curve.png")
+            names.append("training-curve.png")
+    names = [name for name in _CAPTIONS if name in names]
+    atomic_write_text(out / "index.html", page(subject, facts, names))
+    return [out / name for name in [*names, "index.html"]]
+
+
+def page(subject: Subject, facts: Facts, names: Sequence[str]) -> str:
+    """One HTML page: sentences, tables, and the pictures ``names`` that lie beside it."""
+    parts = [f"<p>{html.escape(line)}</p>" for line in sentences(subject, facts)]
+    for title, heads, rows in tables(subject, facts):
+        lines = [_row("th", heads), *(_row("td", row) for row in rows)]
+        parts.append(f"<h2>{html.escape(title)}</h2>\n<table>\n" + "\n".join(lines) + "\n</table>")
+    parts += [
+        f'<figure><img src="{name}" alt=""><figcaption>{html.escape(_CAPTIONS[name])}</figcaption>'
+        "</figure>"
+        for name in names
+    ]
+    title = html.escape(f"{subject.name}, {subject.fingerprint}")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+_STYLE = (
+    "body{font-family:sans-serif;margin:2em;max-width:110em}img{max-width:100%}"
+    "td,th{padding:.15em .8em;text-align:right}figure{margin:1.5em 0}"
+)
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"

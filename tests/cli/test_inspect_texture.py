@@ -1,0 +1,214 @@
+"""gcn inspect of a model of all noise levels: what it prints, the verdict, the pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from gcn_cli import report
+from gcn_cli.checkpoint import load_checkpoint
+from gcn_cli.imaging import load_image, save_png
+from gcn_cli.texture_report import Subject, verdict
+
+CONFIG = {
+    "kind": "texture",
+    "layers": [
+        {"filters": 16, "size": 4, "stride": 2, "vote": True},
+        {"filters": 16, "size": 3, "vote": True},
+    ],
+    "noise": {"highest": 5, "lowest": 0.05},
+    "sizes": {"coarsest": 2},
+    "reconstruction": {"updates": 200, "batch": 1, "crop": 32, "margin": 8},
+    "likelihood": {"updates": 4, "chains": 1, "canvas": 32, "levels": 3},
+    "sampler": {"steps": 10, "finer_steps": 6},
+}
+
+
+def _picture(seed, side=64):
+    """Diagonal waves under coarse noise: a texture that is learned in seconds."""
+    draw = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    coarse = torch.randn(3, side // 4, side // 4, generator=draw).repeat_interleave(4, 1)
+    return 120 + 50 * torch.sin(2 * math.pi * (x + y) / 16) + 15 * coarse.repeat_interleave(4, 2)
+
+
+def _stripes(height=64, width=96):
+    """Fine stripes across."""
+    x = torch.arange(width) + 0.3 * torch.arange(height)[:, None]
+    return (120 + 50 * torch.sin(2 * math.pi * x / 5)).expand(3, -1, -1)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    draw = torch.Generator().manual_seed(0)
+    save_png(folder / "ash.png", _picture(0))
+    save_png(folder / "other.png", _picture(1, side=48))
+    save_png(folder / "foreign.png", _stripes())
+    save_png(folder / "noise.png", 120 + 40 * torch.randn(3, 64, 64, generator=draw))
+    save_png(folder / "small.png", _picture(2, side=8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def texture_run(gcn, pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texture")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    words = ("--images", pictures / "ash.png", "--config", folder / "tiny.yaml", "--out", folder)
+    result = gcn("train", *words)
+    assert result.exit_code == 0, result.stderr
+    return Path(result.stdout.strip())
+
+
+def _json(gcn, *words):
+    result = gcn("inspect", *words, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_json_tells_everything(gcn, texture_run):
+    told = _json(gcn, "--ckpt", texture_run)
+    saved = load_checkpoint(texture_run)
+    assert told["fingerprint"] == saved.fingerprint
+    assert (told["kind"], told["layers"]) == ("texture", ["16@4/2+", "16@3+"])
+    assert told["multiple"] == saved.model.multiple == 4
+    assert [(s["reduction"], s["width"], s["window"]) for s in told["sizes"]] == [
+        (2, 32, 32),
+        (1, 64, 64),
+    ]
+    names = {"s", "loss", "gaussian_loss", "gap", "gap_error", "energy", "z", "active"}
+    for size, s in zip(told["sizes"], (5.0, 1.0), strict=True):
+        assert size["levels"][0]["s"] == pytest.approx(s)
+        assert size["levels"][-1]["s"] == pytest.approx(0.05)
+        assert all(names <= level.keys() for level in size["levels"])
+    assert told["training"]["complete"]
+    assert len(told["training"]["records"]) == 2 * (200 // 25 + 4)
+    assert told["training"]["verdict"].startswith("converged: ")
+    assert "image" not in told
+
+
+def test_the_same_call_tells_the_same(gcn, texture_run):
+    words = ("--ckpt", texture_run, "--levels", "1", "--samples", 2)
+    assert _json(gcn, *words) == _json(gcn, *words)
+
+
+def test_plain_text_when_piped(gcn, texture_run):
+    result = gcn("inspect", "--ckpt", texture_run, "--levels", "1,0.2")
+    assert result.exit_code == 0, result.stderr
+    assert "receptive field        8 px\n" in result.stdout
+    assert "\x1b" not in result.stdout
+    rows = re.findall(r"^  1/(\d) +(\S+) ", result.stdout, re.MULTILINE)
+    assert [size for size, _ in rows] == ["2", "2", "1", "1"]
+    assert re.search(r"^likelihood: the gap lies within", result.stdout, re.MULTILINE)
+    assert re.search(r"^converged: ", result.stdout, re.MULTILINE)
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("ash", "exemplar"), ("other", "exemplar"), ("foreign", "foreign"), ("noise", "noise")],
+)
+def test_images_are_told_apart(gcn, texture_run, pictures, name, kind):
+    told = _json(gcn, "--ckpt", texture_run, "--image", pictures / f"{name}.png")["image"]
+    assert told["verdict"] == kind, told["sentence"]
+    levels = told["levels"]
+    worst = max(levels, key=lambda level: abs(math.log(level["relative_loss"])))
+    assert f"{worst['relative_loss']:.2f} times the exemplar's" in told["sentence"]
+    if name == "ash":
+        assert {level["relative_loss"] for level in levels} == {1.0}
+
+
+def test_the_verdict_is_one_line(gcn, texture_run, pictures):
+    words = ("--ckpt", texture_run, "--levels", "0.5", "--image", pictures / "noise.png")
+    result = gcn("inspect", *words)
+    assert len(re.findall(r"^image: noise: .*$", result.stdout, re.MULTILINE)) == 1
+
+
+def test_pictures_and_page(gcn, texture_run, pictures, tmp_path, listing):
+    words = ("--image", pictures / "other.png", "--out", tmp_path / "report", "--samples", 1)
+    result = gcn("inspect", "--ckpt", texture_run, "--levels", "2,0.5", *words)
+    assert result.exit_code == 0, result.stderr
+    names = {"chain", "samples", "denoising", "filters", "image-denoising", "image-map"}
+    names |= {"levels", "training-curve"} if report.can_plot() else set()
+    files = {f"{name}.png" for name in names} | {"index.html"}
+    assert listing(tmp_path) == {f"report/{name}" for name in files}
+    assert {line for line in result.stdout.splitlines() if line.startswith(str(tmp_path))} == {
+        str(tmp_path / "report" / name) for name in files
+    }
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'src="([^"]+)"', page)) == files - {"index.html"}
+    for name in files - {"index.html"}:
+        load_image(tmp_path / "report" / name)
+
+
+def test_without_matplotlib_the_rest_is_drawn(gcn, texture_run, tmp_path, listing, monkeypatch):
+    monkeypatch.setattr(report, "can_plot", lambda: False)
+    result = gcn("inspect", "--ckpt", texture_run, "--levels", "1", "--out", tmp_path, "--json")
+    assert "pip install 'gcn-cli[report]'" in result.stderr
+    assert listing(tmp_path) == {
+        *("chain.png", "samples.png", "denoising.png", "filters.png", "index.html")
+    }
+    json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--levels", "a"), "reads like 5,1,0.2; 'a' does not"),
+        (("--levels", "1,-2"), "noise levels are positive"),
+        (("--levels", "1000"), "no level between 0.05 and 5"),
+        (("--image", "small.png"), "8x8 px; this model needs sides of at least 16 px"),
+    ],
+)
+def test_refusals(gcn, texture_run, pictures, words, sentence):
+    words = [pictures / word if word.endswith(".png") else word for word in words]
+    result = gcn("inspect", "--ckpt", texture_run, *words)
+    assert result.exit_code != 0
+    told = " ".join(f"{result.stderr} {result.exception}".split())
+    assert sentence in told
+
+
+def test_levels_are_refused_of_a_single_level(gcn, trained):
+    result = gcn("inspect", "--ckpt", trained["plain"], "--levels", "1")
+    assert result.exit_code != 0
+
+
+def test_a_checkpoint_alone_has_no_verdict(gcn, texture_run, tmp_path):
+    shutil.copy(texture_run / "run.pt", tmp_path / "lone.pt")
+    told = _json(gcn, "--ckpt", tmp_path / "lone.pt", "--levels", "1")["training"]
+    assert told["verdict"].startswith("converged: unknown")
+
+
+def _records(gap=0.0, wiggle=0.1, spread=1.0):
+    first = [{"act": "reconstruction", "size": 1, "loss": 0.3}]
+    return first + [
+        {"act": "likelihood", "size": 1, "gap": gap + wiggle * (-1) ** k, "spread": spread}
+        for k in range(8)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("records", "begins"),
+    [
+        (_records(), "converged: yes"),
+        (
+            _records(gap=0.5),
+            "converged: no; over the last 2 updates of likelihood the gap was +0.5",
+        ),
+        (_records(gap=0.5, wiggle=0.6), "converged: yes"),
+        (_records(gap=0.04, wiggle=0.0), "converged: yes"),
+        (_records(spread=0.7), "converged: no"),
+        (_records()[:1], "converged: unknown"),
+        ([*_records(gap=3), *({**r, "size": 0} for r in _records())], "converged: yes"),
+    ],
+)
+def test_the_verdict_on_learning(records, begins):
+    assert verdict(Subject(None, None, "x", "y", True, records)).startswith(begins)
+    assert verdict(Subject(None, None, "x", "y", False, records)).startswith("converged: not yet")
