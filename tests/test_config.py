@@ -155,7 +155,7 @@ def test_an_unknown_key_of_the_default_recipe_is_refused_with_the_nearest(overri
         ("likelihood.updates=-1", "likelihood.updates"),
         ("layers.1.size=3", "must be even"),
         ("layers.4.vote=false", "the top layer must vote"),
-        ("sampler.fresh_noise=1.5", "sampler.fresh_noise"),
+        ("noise.finer=0.01", "noise"),
         ("budget=-1", "budget"),
         ("kind=textur", "did you mean 'texture'?"),
         ("kind=3", "there is no kind '3'"),

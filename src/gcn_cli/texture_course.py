@@ -14,7 +14,7 @@ from gcn_cli.core.noise import derive_seed
 from gcn_cli.core.support import Machine
 from gcn_cli.course import Course, Estimate, Told
 from gcn_cli.errors import ConfigError, ImageError
-from gcn_cli.field.network import LayerSpec, NoiseNet
+from gcn_cli.field.network import LayerSpec
 from gcn_cli.jobs import Job, check_contrast
 from gcn_cli.schema import TextureConfig
 from gcn_cli.texture import draw
@@ -34,8 +34,7 @@ def texture_course(config: TextureConfig, job: Job) -> TextureCourse:
     """
     try:
         check_contrast(job.contrast)
-        plan = _fitting_canvases(make_plan(config, _in_contrast(job), config.seed))
-        _check_sizes(plan, job)
+        plan = make_plan(config, _in_contrast(job), config.seed)
     except ImageError as error:
         raise ImageError(f"{job.told_name}: {error}") from error
     return TextureCourse(config, job, plan)
@@ -44,36 +43,6 @@ def texture_course(config: TextureConfig, job: Job) -> TextureCourse:
 def _in_contrast(job: Job) -> Tensor:
     """The images (N, C, H, W) in units of contrast."""
     return (job.observed - job.mean) / job.contrast
-
-
-def _fitting_canvases(plan: Plan) -> Plan:
-    """Chains' canvases rounded up so that the coarser samples that they start from exist."""
-    step = plan.net.total_stride * plan.sizes[0].reduction
-    sizes = (replace(size, canvas=-(-size.canvas // step) * step) for size in plan.sizes)
-    return replace(plan, sizes=tuple(sizes))
-
-
-def _check_sizes(plan: Plan, job: Job) -> None:
-    """Likelihood looks at whole fields of view only; some must lie in the image at every size."""
-    need = _least_side(plan.net)
-    height, width = job.observed.shape[-2:]
-    reduction = plan.sizes[0].reduction
-    if min(height, width) // reduction < need:
-        at = f" reduced {reduction} times" if reduction > 1 else ""
-        raise ImageError(
-            f"the image is {width}x{height} px; the network sees windows of "
-            f"{plan.net.receptive_field} px, so both sides{at} must be at least {need} px"
-        )
-
-
-def _least_side(net: NoiseNet) -> int:
-    """Side, px, of the smallest image with a unit of every vote that sees no frame."""
-    margin, stride, least = net.receptive_field // 2, 1, net.receptive_field
-    for spec in net.layers:
-        stride *= spec.stride
-        if spec.vote:
-            least = max(least, (2 * -(-margin // stride) + 1) * stride)
-    return -(-least // net.total_stride) * net.total_stride
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,6 @@ def pack_model(model: Model) -> dict[str, Any]:
             }
             for size in model.sizes
         ],
-        "fresh_noise": model.fresh_noise,
         "contrast": model.contrast,
     }
 
@@ -50,15 +49,15 @@ def unpack_model(data: dict[str, Any], mean: Tensor) -> Model:
     net = NoiseNet(tuple(LayerSpec(**spec) for spec in data["layers"]), data["channels"])
     if net.channels != mean.shape[0]:
         raise ValueError("network and mean colour do not agree")
-    fresh, contrast = float(data["fresh_noise"]), float(data["contrast"])
-    if not (0 <= fresh <= 1 and 0 < contrast < math.inf):
-        raise ValueError("the share of fresh noise or the contrast is out of range")
+    contrast = float(data["contrast"])
+    if not 0 < contrast < math.inf:
+        raise ValueError("the contrast is out of range")
     like = initial_weights(net, torch.Generator())
     sizes = tuple(_unpack_size(size, like) for size in data["sizes"])
     reductions = [size.reduction for size in sizes]
     if not sizes or any(a != 2 * b for a, b in itertools.pairwise(reductions)):
         raise ValueError("its sizes do not follow one another")
-    return Model(net, sizes, fresh, mean, contrast)
+    return Model(net, sizes, mean, contrast)
 
 
 def _unpack_size(data: dict[str, Any], like: Weights) -> SizeModel:

@@ -135,7 +135,6 @@ def _model_rows(model: Model) -> list[list[str]]:
         ["receptive field", f"{model.net.receptive_field} px"],
         ["noise levels", "; ".join(ladders)],
         ["contrast, grey levels", f"{model.contrast:.4g}"],
-        ["fresh noise", f"{model.fresh_noise:.3g}"],
     ]
 
 

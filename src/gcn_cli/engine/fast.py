@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcn_cli.core.replay import Replayed
-from gcn_cli.engine.layers import CHANNELS_LAST, Gate, Vote, decode, encode, in_blocks
+from gcn_cli.engine.layers import CHANNELS_LAST, decode, encode, gate, in_blocks, vote
 from gcn_cli.field.ladder import column, target
 from gcn_cli.field.learning import LEAST_LEVEL
 from gcn_cli.field.network import Boundary, NoiseNet, Responses, Weights
@@ -88,9 +88,10 @@ class Engine:
         for index in range(len(deep.layers) - 1, -1, -1):
             if index in votes:
                 q, mixer, v = votes[index]
-                told = F.conv_transpose2d(Vote.apply(q, v), mixer)
+                told = F.conv_transpose2d(vote(q, v), mixer)
                 g = told if g is None else g + told
-            gated = Gate.apply(g, responses.layers[index])
+            assert g is not None  # the top layer votes
+            gated = gate(g, responses.layers[index])
             g = decode(gated, fitted.filters[index], deep.layers[index], boundary)
         assert g is not None
         return F.pixel_shuffle(g, self._block) if self._block > 1 else g

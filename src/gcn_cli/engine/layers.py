@@ -61,6 +61,16 @@ class Vote(torch.autograd.Function):
         return _stand_in(g * v.view(1, -1, 1, 1), q), by_v
 
 
+def gate(t: Tensor, a: Tensor) -> Tensor:
+    """See `Gate`."""
+    return Gate.apply(t, a)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def vote(q: Tensor, v: Tensor) -> Tensor:
+    """See `Vote`."""
+    return Vote.apply(q, v)  # type: ignore[no-any-return,no-untyped-call]
+
+
 def wrap(x: Tensor, margin: int) -> Tensor:
     """A torus (N, C, H, W) with ``margin`` lines of its far sides around it."""
     for dim in (2, 3):
@@ -98,7 +108,7 @@ _FEW = 4  # output channels that leave most of a processor's vectors empty
 
 
 def _four_places(w: Tensor) -> Tensor:
-    """Filters (K, C, k, k) as those of a transposed pass for 2 x 2 places at once, (4 C, K, ...)."""
+    """Filters (K, C, k, k) of a transposed pass for 2 x 2 places at once: (4 C, K, k+1, k+1)."""
     flipped = w.flip(2, 3).transpose(0, 1)
     places = [F.pad(flipped, (x, 1 - x, y, 1 - y)) for y in (0, 1) for x in (0, 1)]
     return torch.stack(places, 1).flatten(0, 1).contiguous(memory_format=CHANNELS_LAST)

@@ -44,7 +44,7 @@ def windowed_gradient(
     shift: tuple[int, int],
     side: int,
 ) -> Tensor:
-    """Grad h of rows ``inner`` of a torus, from ``rows`` (N, C, h, W), the first of which is ``top``.
+    """Grad h of rows ``inner`` of a torus, from ``rows`` (N, C, h, W) that begin at row ``top``.
 
     ``gradient`` takes bounded windows; ``rows`` holds those that `window` asks for; columns wrap.
     """
@@ -75,8 +75,14 @@ def move_bands(
     ``rows``, the first of which is row ``top`` of the canvas (negative: wrapped), holds the rows
     [first, last) and those around them that `window` asks for, all as they were before the step.
     """
-    height = canvas.shape[-2]
-    keep = min(height, reach + stride)
+    height, keep = canvas.shape[-2], reach + stride
+    if height <= BAND + 2 * keep:  # so few rows are held twice, and may wrap more than once
+        before = canvas.clone()
+        for first, last in parts(height, BAND):
+            start, stop = window(first, last, reach, stride, shift)
+            lines = torch.arange(start, stop, device=canvas.device) % height
+            canvas[..., first:last, :] = move(before.index_select(-2, lines), start, (first, last))
+        return
     head = canvas[..., :keep, :].clone()
     above = canvas[..., height - keep :, :].clone()
     for first, last in parts(height, BAND):

@@ -91,7 +91,8 @@ def noise_levels(start: float, least: float, steps: int) -> Tensor:
         raise ValueError(f"no ladder of {steps} steps leads from {start} down to {least}")
     q = torch.linspace(0, 1, steps, dtype=torch.float64)
     root = start ** (1 / _POWER) + q * (least ** (1 / _POWER) - start ** (1 / _POWER))
-    return root**_POWER
+    levels: Tensor = root**_POWER
+    return levels
 
 
 def noise_shares(s: float, below: float) -> tuple[float, float]:

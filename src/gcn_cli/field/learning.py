@@ -23,7 +23,6 @@ from torch import Tensor
 
 from gcn_cli.field.ladder import column, target
 from gcn_cli.field.network import Boundary, NoiseNet, Weights, _fold
-from gcn_cli.field.network import Responses as Responses
 
 STAND_IN = 0.5
 """Half width of the box that stands in for a gate's derivative."""
@@ -49,6 +48,11 @@ class Gate(torch.autograd.Function):
         return torch.where(a > 0, g, torch.zeros_like(g)), g * t * box
 
 
+def gate(t: Tensor, a: Tensor) -> Tensor:
+    """``t 1[a > 0]`` with the stand-in derivative; see `Gate`."""
+    return Gate.apply(t, a)  # type: ignore[no-any-return,no-untyped-call]
+
+
 def soft_gradient(
     net: NoiseNet, z: Tensor, s: Tensor, weights: Weights, boundary: Boundary
 ) -> Tensor:
@@ -66,10 +70,11 @@ def soft_gradient(
         spec = net.layers[index]
         if index in votes:
             q, mixer, v = votes[index]
-            told = Gate.apply(v[:, None, None].expand_as(q), q)
+            told = gate(v[:, None, None].expand_as(q), q)
             told = torch.nn.functional.conv_transpose2d(told, mixer)
             g = told if g is None else g + told
-        gated = Gate.apply(g, responses.layers[index])
+        assert g is not None  # the top layer votes
+        gated = gate(g, responses.layers[index])
         w = weights.filters[index]
         full = torch.nn.functional.conv_transpose2d(gated, w, stride=spec.stride)
         g = _fold(full, spec.margin, boundary)
@@ -127,7 +132,7 @@ def likelihood_gap(
 ) -> Tensor:
     """``f_s(observed) - f_s(chains)`` in nats per pixel, a scalar to ascend.
 
-    ``observed`` (N, C, H, W), exemplar plus noise of level ``s``, is bounded; ``chains`` is a torus.
+    ``observed`` (N, C, H, W), exemplar plus noise of level ``s``, is bounded; ``chains`` a torus.
     """
     scale, told = math.sqrt(1 + s**2), chains.new_full((1,), s)
     f_observed = inside_output(

@@ -186,7 +186,7 @@ class NoiseNet:
         sizes = [
             k for spec in self.layers for k in ([spec.filters] * 2 if spec.vote else [spec.filters])
         ]
-        return list(every.split(sizes, 1))
+        return list(torch.split(every, sizes, 1))
 
     def forward(self, z: Tensor, s: Tensor, weights: Weights, boundary: Boundary) -> Responses:
         """Pre-activations for images ``z`` (N, C, H, W) at levels ``s`` (N,).
@@ -230,7 +230,11 @@ class NoiseNet:
         only the units that the pattern left on pass it further (Xie et al. 2016, section 4).
         """
         votes = dict(
-            zip(self.voting, zip(pattern.votes, weights.mixers, weights.votes), strict=True)
+            zip(
+                self.voting,
+                zip(pattern.votes, weights.mixers, weights.votes, strict=True),
+                strict=True,
+            )
         )
         g: Tensor | None = None
         for index in range(len(self.layers) - 1, -1, -1):

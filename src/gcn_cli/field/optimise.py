@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from gcn_cli.field.network import Weights
 _EPSILON = 1e-8
 
 
-class Moments(NamedTuple):
+@dataclass(frozen=True)
+class Moments:
     """Running means (n,) of the gradient and of its square, and the number of updates so far."""
 
     first: Tensor
@@ -33,13 +34,15 @@ def flatten(tensors: list[Tensor]) -> Tensor:
 def unflatten(vector: Tensor, like: Weights) -> Weights:
     """Weights whose tensors are views of ``vector`` (n,), with the shapes of ``like``."""
     tensors = like.tensors()
-    pieces = vector.split([t.numel() for t in tensors])
+    pieces = torch.split(vector, [t.numel() for t in tensors])
     return like.of([p.view(t.shape) for p, t in zip(pieces, tensors, strict=True)])
 
 
 def clipped(gradient: Tensor, most: float) -> Tensor:
-    """The gradient (n,), shortened to a length of at most ``most``; nothing waits for the device."""
-    return gradient * (most / gradient.norm().clamp_min(most))
+    """The gradient (n,), shortened to a length of at most ``most``, with no wait for a device."""
+    length = torch.linalg.vector_norm(gradient)
+    shorter: Tensor = gradient * (most / length.clamp_min(most))
+    return shorter
 
 
 def adam(
@@ -63,5 +66,5 @@ def adam(
 
 
 def averaged(average: Tensor, vector: Tensor, decay: float, count: int) -> Tensor:
-    """The running mean (n,) after update ``count`` (from 1): short at first, ``decay`` in the end."""
+    """The running mean (n,) after update ``count`` (from 1): short at first, then ``decay``."""
     return torch.lerp(average, vector, 1 - min(decay, count / (count + 10)))

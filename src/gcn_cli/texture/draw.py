@@ -9,6 +9,7 @@ Canvases too large for one pass are moved window by window, in place.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a chain: y (N, C, H, W) at level ``s``, and D(y, s) where it was computed whole."""
+    """One step of a chain: y (N, C, H, W) at level ``s``, and D(y, s) where it is held whole."""
 
     size: int
     index: int
@@ -101,7 +102,8 @@ def chain(
     earlier: Tensor | None = None
     for k, s in enumerate(levels):
         above, below = levels[max(0, k - 1)], levels[k + 1] if k + 1 < len(levels) else 0.0
-        rung = Rung(k, above, s, below, noise.integers(f"phase/{size}", k, (stride, stride)))
+        dy, dx = noise.integers(f"phase/{size}", k, (stride, stride))
+        rung = Rung(k, above, s, below, (dy, dx))
         if large:
             yield Step(size, k, s, y, None)
             purpose = f"anneal/{size}"
@@ -109,7 +111,6 @@ def chain(
                 model, sampler, y, earlier, rung, noise, purpose, temperature, window
             )
             continue
-        dy, dx = rung.shift
         told = torch.full((len(y),), s, device=y.device)
         rolled = torch.roll(y, (dy, dx), (-2, -1))
         d = torch.roll(reconstruct(sampler, rolled, told), (-dy, -dx), (-2, -1))
@@ -243,11 +244,7 @@ def fresh(
 ) -> Tensor:
     """Finished samples (N, C, H, W), in units of contrast."""
     noise = NoiseSource(seed, chains, machine.device)
-    last = None
-    for last in draw(model, canvas, noise, machine):
-        pass
-    assert last is not None
-    return last.y
+    return deque(draw(model, canvas, noise, machine), maxlen=1)[0].y
 
 
 __all__ = ["Machine", "Model", "SizeModel", "Step", "chain", "draw", "fresh", "start"]

@@ -231,8 +231,7 @@ class _Work:
             loss, gradient = self.engine.reconstruction(x, noise, s, weights, margin)
             losses.append(loss)
             state = self._moved(state, flatten(gradient))
-        loss = float(torch.stack(losses).mean())
-        return state, self._info(state, loss=loss)
+        return state, self._info(state, loss=float(torch.stack(losses).mean()))
 
     def _crops(self, update: int) -> tuple[Tensor, Tensor, Tensor]:
         """Random crops (N, C, h, w) of the mirrored exemplar, noise alike, levels (N,)."""
@@ -264,7 +263,7 @@ class _Work:
         return torch.randn(shape, generator=draw, device=device)
 
     def _pool(self, state: State) -> Tensor:
-        """Fresh samples (N, C, h, w) of the coarser sizes: a finer size's chains start from them."""
+        """Fresh samples (N, C, h, w) of the coarser sizes, to start a finer size's chains from."""
         coarser = self._model(state.finished)
         side = self.size.canvas * self.size.reduction
         seed = derive_seed(self.plan.seed, "pool", self.index)
@@ -284,7 +283,7 @@ class _Work:
         stops = set((torch.randperm(len(levels) - 1, generator=draw)[:count] + 1).tolist())
         weights = unflatten(state.weights, self.like)
         margin = self.plan.net.receptive_field // 2
-        total, gaps, spread = torch.zeros_like(state.weights), [], 0.0
+        total, gaps, y = torch.zeros_like(state.weights), [], self.x
         for step in self._chain(state, draw):
             if step.index in stops:
                 observed = self._window(draw)
@@ -293,9 +292,9 @@ class _Work:
                 gap, gradient = self.engine.likelihood(observed + s * z, step.y, s, weights, margin)
                 gaps.append(gap)
                 total -= flatten(gradient)
-            spread = step.y
+            y = step.y
         moved = self._moved(state, total / count)
-        told = float(spread.std() / self.x.std())
+        told = float(y.std() / self.x.std())
         return moved, self._info(moved, gap=float(torch.stack(gaps).mean()), spread=told)
 
     def _chain(self, state: State, draw: torch.Generator) -> Iterator[Step]:
@@ -326,10 +325,15 @@ class _Work:
         )
         return self.x[k : k + 1, :, i : i + h, j : j + w]
 
-    def _info(self, state: State, **figures: float) -> Info:
-        reduction = self.size.reduction
-        rate = float(self._factor(state))
-        return Info(reduction, self.act, state.update, self.updates, rate, **figures)
+    def _info(
+        self,
+        state: State,
+        loss: float | None = None,
+        gap: float | None = None,
+        spread: float | None = None,
+    ) -> Info:
+        reduction, factor = self.size.reduction, self._factor(state)
+        return Info(reduction, self.act, state.update, self.updates, factor, loss, gap, spread)
 
 
 __all__ = ["ACTS", "BLOCK", "Act", "Info", "State", "begin", "learn", "model_of"]

@@ -53,35 +53,53 @@ def at_size(images: Tensor, reduction: int) -> Tensor:
 
 
 def make_plan(recipe: Recipe, observed: Tensor, seed: int = 0) -> Plan:
-    """What the recipe comes to for images (N, C, H, W).
+    """What the recipe comes to for images (N, C, H, W) in units of contrast.
 
     Raises:
-        ImageError: images smaller than the field of view.
+        ImageError: images in which the network has no unit that sees no frame, at some size.
     """
     net = recipe.net(observed.shape[1])
-    side = min(observed.shape[-2:])
-    if side < net.receptive_field:
-        raise ImageError(
-            f"the image is {observed.shape[-1]}x{observed.shape[-2]} px; the network sees windows "
-            f"of {net.receptive_field} px, so both sides must be at least {net.receptive_field} px"
-        )
+    height, width = observed.shape[-2:]
+    least = _least_side(net)
     chosen = recipe.sizes.coarsest
     if chosen is None:
-        chosen = coarsest_reduction(
-            observed, net.receptive_field, LEAST_VIEWS * net.receptive_field
+        views = max(least, LEAST_VIEWS * net.receptive_field)
+        chosen = coarsest_reduction(observed, net.receptive_field, views)
+    if min(height, width) // chosen < least:
+        at = f" reduced {chosen} times" if chosen > 1 else ""
+        raise ImageError(
+            f"the image is {width}x{height} px; the network sees windows of "
+            f"{net.receptive_field} px, so both sides{at} must be at least {least} px"
         )
     reductions = [2**k for k in range(int(math.log2(chosen)), -1, -1)]
-    sizes = [_size(recipe, net, side, index, r) for index, r in enumerate(reductions)]
+    sizes = [_size(recipe, net, min(height, width), chosen, r) for r in reductions]
     return Plan(recipe, net, tuple(sizes), motif(observed), seed)
 
 
-def _size(recipe: Recipe, net: NoiseNet, side: int, index: int, reduction: int) -> SizePlan:
-    stride = net.total_stride
+def _least_side(net: NoiseNet) -> int:
+    """Side, px, of the smallest image with a unit of every vote that sees no frame."""
+    margin, stride, least = net.receptive_field // 2, 1, net.receptive_field
+    for spec in net.layers:
+        stride *= spec.stride
+        if spec.vote:
+            least = max(least, (2 * -(-margin // stride) + 1) * stride)
+    return -(-least // net.total_stride) * net.total_stride
+
+
+def _size(recipe: Recipe, net: NoiseNet, side: int, coarsest: int, reduction: int) -> SizePlan:
+    first, second, stride = recipe.reconstruction, recipe.likelihood, net.total_stride
     seen = side // reduction
-    crop = min(recipe.reconstruction.crop, seen + 2 * min(BORDER, seen - 1)) // stride * stride
-    canvas = recipe.likelihood.canvas // (2 * stride) * (2 * stride)
-    first, second = recipe.reconstruction, recipe.likelihood
-    updates = (first.updates, second.updates)
-    if index:
-        updates = (first.finer_updates, second.finer_updates)
-    return SizePlan(reduction, recipe.levels(index), updates, crop, canvas)
+    crop = min(first.crop, seen + 2 * min(BORDER, seen - 1)) // stride * stride
+    if crop <= 2 * first.margin:
+        raise ImageError(
+            f"crops of {crop} px are all that {seen} px allow; a margin of {first.margin} px "
+            "leaves nothing of them: lower reconstruction.margin"
+        )
+    # Its coarser samples, from which a finer size's chains start, are whole strides, too.
+    step = stride * coarsest // reduction
+    canvas = -(-max(second.canvas, net.receptive_field) // step) * step
+    finer = reduction < coarsest
+    levels = recipe.levels(1 if finer else 0)
+    climbs = second.finer_updates if finer else second.updates
+    updates = (first.finer_updates if finer else first.updates, climbs if len(levels) > 1 else 0)
+    return SizePlan(reduction, levels, updates, crop, canvas)

@@ -1,0 +1,71 @@
+"""The diameter of motifs where it is known, and the size that follows from it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gcn_cli.texture.motif import coarsest_reduction, correlation_length, motif
+
+
+@pytest.mark.parametrize("width", [2.0, 4.0])
+def test_blurred_noise_has_the_correlation_length_of_its_blur(width, blurred):
+    """The correlation of noise blurred by w is exp(-d^2 / 4 w^2), 0.1 at d = 3.03 w."""
+    images = blurred(width, 256, n=6)
+    assert 0 < correlation_length(images) - 2 * width * math.sqrt(math.log(10)) < 2
+    assert motif(images) == 2 * correlation_length(images)
+
+
+def test_the_motifs_grow_as_the_blur(blurred):
+    small, large = (motif(blurred(w, 256, n=2)) for w in (3.0, 6.0))
+    assert large / small == pytest.approx(2.0, rel=0.1)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_long_motifs_count_by_their_length(swap, blurred):
+    """A mean over 20 px in a row has the correlation 1 - d / 20 along it."""
+    streaks = F.avg_pool2d(blurred(0.0, 256, n=4), (1, 20), 1)
+    images = streaks.mT if swap else streaks
+    assert abs(correlation_length(images) - 19) <= 1
+
+
+def test_white_noise_has_motifs_of_a_pixel(blurred):
+    assert correlation_length(blurred(0.0, 64)) == 1
+
+
+def test_unit_and_mean_of_the_grey_levels_do_not_matter(blurred):
+    images = blurred(3.0, 64)
+    shade = torch.linspace(100, 100, 64)
+    assert correlation_length(40 * images + shade) == correlation_length(images)
+
+
+def test_motifs_that_never_end_count_a_quarter_of_the_shorter_side():
+    ramp = torch.linspace(-1, 1, 96).expand(1, 1, 48, 96)
+    assert correlation_length(ramp) == 12
+
+
+def test_no_correlation_goes_around_the_frame(blurred):
+    """A motif cut by the frame is not continued on the opposite side."""
+    wave = torch.cos(torch.arange(64) * 2 * torch.pi / 256).expand(1, 1, 64, 64)
+    rolled = torch.roll(wave, 32, -1)
+    assert correlation_length(wave) == 16
+    assert correlation_length(rolled - rolled.mean()) < 32
+
+
+def test_the_coarsest_size_is_the_first_that_sees_a_motif(blurred):
+    images = blurred(4.0, 192)
+    wide = motif(images)
+    assert coarsest_reduction(images, math.ceil(wide), 1) == 1
+    assert coarsest_reduction(images, math.ceil(wide) - 1, 1) == 2
+    assert coarsest_reduction(images, math.ceil(wide / 2), 1) == 2
+    assert coarsest_reduction(images, math.ceil(wide / 4), 1) == 4
+
+
+def test_no_side_falls_below_the_least(blurred):
+    images = blurred(4.0, 192)
+    for least, reduction in ((193, 1), (97, 1), (96, 2), (48, 4), (25, 4)):
+        assert coarsest_reduction(images, 1, least) == reduction
+    assert coarsest_reduction(images[..., :100, :], 1, 48) == 2
