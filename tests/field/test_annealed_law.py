@@ -1,7 +1,7 @@
 """The annealed chain where its law is known: Gaussian exemplars, for which D is a Wiener filter.
 
-A chain of which every frequency is Gaussian with variance v, and whose exemplar has the power P
-there, has at the next level the variance ``v (P + kept s^2)^2 / (P + s^2)^2 + up^2``.
+With D = w y, w = P / (P + s^2) at a frequency of power P, a step is linear in y, in the last D and
+in fresh noise, so that their variances and covariance follow from level to level.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from gcn_cli.field import ladder
 from gcn_cli.field.ladder import anneal, noise_levels, noise_shares, target
 
-CHAINS, SIDE, FRESH = 64, 32, 0.7
+CHAINS, SIDE = 64, 32
 LIMIT = 5.0  # standard errors
 LEVELS = noise_levels(10.0, 0.05, 25)
 WHITE = torch.ones(SIDE, SIDE, dtype=torch.float64)
@@ -40,12 +40,20 @@ def wiener(power, y, s):
 
 def law(power, levels):
     """The variance per frequency at every level, and in the end that of the last D."""
-    v = levels[0] ** 2 + power
+    v = levels[0] ** 2 + power  # of y
+    cov, last = torch.zeros_like(v), torch.zeros_like(v)  # of y and the last D; of that D
+    above = None
     for s, below in zip(levels, [*levels[1:], 0.0], strict=True):
         yield v
-        kept, up = noise_shares(s, below, FRESH)
-        v = v * ((power + kept * s**2) / (power + s**2)) ** 2 + up**2
-    yield v
+        w = power / (power + s**2)
+        if not below:
+            yield w**2 * v
+            return
+        kept, up = noise_shares(s, below)
+        more = 0.0 if above is None else 0.5 * math.log(s / below) / math.log(above / s)
+        by_y, by_last = kept + (1 - kept) * (1 + more) * w, -(1 - kept) * more
+        after = by_y**2 * v + 2 * by_y * by_last * cov + by_last**2 * last + up**2
+        v, cov, last, above = after, w * (by_y * v + by_last * cov), w**2 * v, s
 
 
 def law_errors(power, noise=lambda k: normal(100 + k)):
@@ -61,7 +69,7 @@ def law_errors(power, noise=lambda k: normal(100 + k)):
         return target(wiener(power, y, s), y, s)
 
     start = torch.fft.fft2(normal(0)) * (float(LEVELS[0]) ** 2 + power).sqrt()
-    end = anneal(gradient, torch.fft.ifft2(start).real, LEVELS, noise, FRESH)
+    end = anneal(gradient, torch.fft.ifft2(start).real, LEVELS, noise)
     f = torch.fft.fftfreq(SIDE).abs()
     low = f[:, None] + f[None] < 0.2
     worst = torch.zeros(3)
@@ -81,8 +89,8 @@ def test_every_level_has_the_mean_variance_and_spectrum_of_its_law(power):
 
 
 @pytest.mark.parametrize("power", [WHITE, coloured()], ids=["white", "coloured"])
-def test_with_small_steps_the_law_is_the_exemplars_blurred_by_noise_of_the_level(power):
-    levels = noise_levels(10.0, 0.02, 400).tolist()
+def test_with_sixty_steps_the_law_is_the_exemplars_blurred_by_noise_of_the_level(power):
+    levels = noise_levels(10.0, 0.02, 60).tolist()
     for s, v in zip([*levels, 0.0], law(power, levels), strict=True):
         assert (v / (power + s**2) - 1).abs().max() < 0.03
 

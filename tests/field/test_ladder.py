@@ -11,6 +11,7 @@ from gcn_cli.field.ladder import (
     anneal,
     basis,
     energy,
+    extrapolated,
     noise_levels,
     noise_shares,
     reconstruct,
@@ -102,28 +103,34 @@ def test_ladders_that_lead_nowhere_are_refused(given):
         noise_levels(*given)
 
 
-@pytest.mark.parametrize("fresh", [0.0, 0.3, 0.7, 1.0])
 @pytest.mark.parametrize(("s", "below"), [(20.0, 15.0), (1.0, 0.9), (0.5, 0.02)])
-def test_the_noise_left_by_a_step_has_the_variance_of_the_level_below(s, below, fresh):
-    kept, up = noise_shares(s, below, fresh)
+def test_the_noise_left_by_a_step_has_the_variance_of_the_level_below(s, below):
+    kept, up = noise_shares(s, below)
     assert kept**2 * s**2 + up**2 == pytest.approx(below**2, rel=1e-12)
-    ancestral = below**2 * (s**2 - below**2) / s**2  # variance of y' given y and x
-    assert up == pytest.approx(fresh * math.sqrt(ancestral), rel=1e-12)
+    posterior = below**2 * (s**2 - below**2) / s**2  # variance of y' given y and x
+    assert up == pytest.approx(math.sqrt(posterior), rel=1e-12)
 
 
 def test_shares_of_noise_at_the_limits():
-    assert noise_shares(2.0, 1.0, 0.0) == (0.5, 0.0)
-    kept, _ = noise_shares(2.0, 1.0, 1.0)
-    assert kept == pytest.approx(1.0 / 4.0)  # the ancestral step keeps below^2 / s^2
-    assert noise_shares(2.0, 0.0, 0.7) == (0.0, 0.0)
-    assert noise_shares(1.0, 1.0, 1.0) == (1.0, 0.0)
+    assert noise_shares(2.0, 1.0) == (0.25, pytest.approx(math.sqrt(0.75)))
+    assert noise_shares(2.0, 0.0) == (0.0, 0.0)
+    assert noise_shares(1.0, 1.0) == (1.0, 0.0)
 
 
 def test_a_step_keeps_a_share_of_the_error_and_draws_the_rest(canvas, net):
     y, d, z = (canvas(net, seed=k) for k in (1, 2, 3))
-    kept, up = noise_shares(2.0, 1.2, 0.7)
-    told = step_down(y, d, 2.0, 1.2, z, 0.7)
+    kept, up = noise_shares(2.0, 1.2)
+    told = step_down(y, d, 2.0, 1.2, z)
     torch.testing.assert_close(told, d + kept * (y - d) + up * z, rtol=1e-14, atol=1e-14)
+
+
+def test_a_reconstruction_linear_in_ln_s_is_carried_on_to_the_middle_of_the_step(canvas, net):
+    """Of D = a + b ln s the step sees a + b ln sqrt(s below): what D is halfway down."""
+    a, b = canvas(net, seed=1), canvas(net, seed=2)
+    above, s, below = 3.0, 1.7, 0.4
+    told = extrapolated(a + b * math.log(s), a + b * math.log(above), above, s, below)
+    torch.testing.assert_close(told, a + b * math.log(math.sqrt(s * below)))
+    assert extrapolated(a, None, above, s, below) is a
 
 
 def test_the_chain_ends_with_the_reconstruction_at_the_last_level(canvas, net, noise_weights):
@@ -137,9 +144,14 @@ def test_the_chain_ends_with_the_reconstruction_at_the_last_level(canvas, net, n
         return canvas(net, seed=10 + k)
 
     y = canvas(net)
-    told = anneal(gradient, y, levels, noise, 0.7)
+    told = anneal(gradient, y, levels, noise)
     assert drawn == [0, 1, 2]
+    earlier = None
     for k in range(3):
         d = reconstruct(gradient, y, levels[k].expand(2))
-        y = step_down(y, d, float(levels[k]), float(levels[k + 1]), canvas(net, seed=10 + k), 0.7)
+        above, s, below = (float(levels[i]) for i in (max(0, k - 1), k, k + 1))
+        y = step_down(
+            y, extrapolated(d, earlier, above, s, below), s, below, canvas(net, seed=10 + k)
+        )
+        earlier = d
     torch.testing.assert_close(told, reconstruct(gradient, y, levels[3].expand(2)))

@@ -93,6 +93,6 @@ def course(run: Callable[..., Course]) -> Course:
 def learned(run: Callable[..., Course]) -> Course:
     """One size, learned until blurred noise looks like it."""
     reconstruction = {"updates": 150, "batch": 4, "rate": 1e-2}
-    likelihood = {"updates": 24, "levels": 4, "canvas": 40, "rate": 5e-5, "vote_rate": 2e-2}
-    recipe = _recipe(reconstruction=reconstruction, likelihood=likelihood)
+    likelihood = {"updates": 24, "levels": 4, "canvas": 40, "rate": 5e-5, "vote_rate": 4e-3}
+    recipe = _recipe(reconstruction=reconstruction, likelihood=likelihood, sampler={"steps": 60})
     return run(recipe, _blurred(1.0))

@@ -95,7 +95,7 @@ def test_the_chain_is_the_fields(machine):
     net = NoiseNet((LayerSpec(4, 3, 1, True), LayerSpec(4, 3, 1, True)), 2)
     weights = initial_weights(net, torch.Generator().manual_seed(0))
     levels = noise_levels(4.0, 0.1, 7)
-    model = Model(net, (SizeModel(1, levels, weights),), 0.6, torch.zeros(2, 1, 1), 1.0)
+    model = Model(net, (SizeModel(1, levels, weights),), torch.zeros(2, 1, 1), 1.0)
     noise = NoiseSource(8, [0, 5], machine.device)
 
     def normal(purpose, k):
@@ -105,7 +105,7 @@ def test_the_chain_is_the_fields(machine):
         return net.gradient(z, s, weights, "torus")
 
     first = 4.0 * normal("start/0", 0)
-    true = anneal(gradient, first, levels, lambda k: normal("anneal/0", k), 0.6)
+    true = anneal(gradient, first, levels, lambda k: normal("anneal/0", k))
     assert share_alike(sample(model, (10, 12), machine, noise), true) > 0.97
 
 

@@ -34,7 +34,7 @@ def _model(net=NET, sizes=1):
     weights = weights._replace(rest=_noise(net.n_biases) / 4)
     ladders = [ladder.noise_levels(start, 0.1, 6) for start in (4.0, 1.0)]
     parts = [SizeModel(2 ** (sizes - 1 - k), ladders[k], weights) for k in range(sizes)]
-    return Model(net, tuple(parts), 0.7, torch.full((net.channels, 1, 1), 120.0), 40.0)
+    return Model(net, tuple(parts), torch.full((net.channels, 1, 1), 120.0), 40.0)
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,8 @@ from gcn_cli.field.network import NoiseNet, Weights
 
 WINDOW = 1024
 """Side, px, above which a canvas is moved window by window."""
+KEPT = torch.float16
+"""What the last D is kept in for the next step: half the memory of a large canvas."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def chain(
         rolled = torch.roll(y, (dy, dx), (-2, -1))
         d = torch.roll(reconstruct(sampler, rolled, told), (-dy, -dx), (-2, -1))
         yield Step(size, k, s, y, d)
-        y, earlier = _moved(y, d, earlier, rung, noise, f"anneal/{size}", 0, temperature), d
+        y = _moved(y, d, earlier, rung, noise, f"anneal/{size}", 0, temperature)
+        earlier = d.to(KEPT)
     yield Step(size, len(levels), 0.0, y, None)
 
 
@@ -144,7 +147,8 @@ def _moved(
     """Y (N, C, h, W), whose first row is ``first_row`` of the canvas, one step further down."""
     if not rung.below:
         return d
-    towards = extrapolated(d, earlier, rung.above, rung.s, rung.below)
+    last = None if earlier is None else earlier.float()
+    towards = extrapolated(d, last, rung.above, rung.s, rung.below)
     z = torch.empty_like(d, memory_format=torch.contiguous_format)
     noise.normal_(z, purpose, rung.index, first_row).mul_(math.sqrt(temperature))
     return step_down(y, towards, rung.s, rung.below, z)
@@ -166,7 +170,7 @@ def _move_windows(
     told = torch.full((1,), rung.s, device=y.device)
     scale = math.sqrt(1 + rung.s**2)
     last = earlier
-    kept = torch.empty_like(y, dtype=torch.bfloat16) if earlier is None else earlier
+    kept = torch.empty_like(y, dtype=KEPT) if earlier is None else earlier
 
     def gradient(piece: Tensor) -> Tensor:
         return sampler.window(piece, told.expand(len(piece)))
@@ -178,7 +182,7 @@ def _move_windows(
         )
         here = rows[..., first - top : end - top, :]
         d = here / scale**2 + (rung.s / scale) * found
-        before = None if last is None else last[..., first:end, :].float()
+        before = None if last is None else last[..., first:end, :].clone()
         kept[..., first:end, :] = d
         return _moved(here, d, before, rung, noise, purpose, first, temperature)
 
