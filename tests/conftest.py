@@ -166,8 +166,20 @@ def texture_data() -> Callable[..., dict[str, Any]]:
                 {"filters": 8, "size": 3, "vote": True},
             ],
             "sizes": {"coarsest": 2},
-            "reconstruction": {"updates": 30, "batch": 1, "crop": 24, "margin": 4},
-            "likelihood": {"updates": 2, "chains": 1, "canvas": 16, "levels": 2},
+            "reconstruction": {
+                "updates": 30,
+                "finer_updates": 30,
+                "batch": 1,
+                "crop": 24,
+                "margin": 4,
+            },
+            "likelihood": {
+                "updates": 2,
+                "finer_updates": 2,
+                "chains": 1,
+                "canvas": 16,
+                "levels": 2,
+            },
             "sampler": {"steps": 4, "finer_steps": 3},
             "output": {"grid_every": 25, "checkpoint_every": 25},
         }

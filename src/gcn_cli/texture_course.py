@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
@@ -61,7 +62,7 @@ class TextureCourse:
     @property
     def more(self) -> str:
         """The key by which a complete run is extended."""
-        return "likelihood.updates"
+        return "likelihood.finer_updates" if len(self.plan.sizes) > 1 else "likelihood.updates"
 
     def begin(self, device: torch.device) -> State:
         """The state before the first update."""
@@ -138,15 +139,16 @@ class TextureCourse:
                 "its seed, network, sizes, noise, crops, chains or sampler; start a new run for "
                 "those"
             )
-        for act, part in zip(ACTS, ("reconstruction", "likelihood"), strict=True):
-            before, after = (getattr(c.config, part).updates for c in (self, new))
+        last = state.size == len(self.plan.sizes) - 1
+        key = "finer_updates" if state.size else "updates"
+        for act, name in itertools.product(ACTS, ("updates", "finer_updates")):
+            before, after = (getattr(getattr(c.config, act), name) for c in (self, new))
             if after < before:
-                raise ConfigError(f"{part}.updates cannot fall from {before} to {after}")
-            last = state.size == len(self.plan.sizes) - 1 and state.act != act == ACTS[0]
-            if after > before and last:
+                raise ConfigError(f"{act}.{name} cannot fall from {before} to {after}")
+            if after > before and last and state.act != act == ACTS[0]:
                 raise ConfigError(
-                    "reconstruction is over at every size of this run; only likelihood.updates "
-                    "can be raised"
+                    "reconstruction is over at every size of this run; only "
+                    f"likelihood.{key} can be raised"
                 )
 
     def spare(self, state: State) -> str:
@@ -169,13 +171,11 @@ class TextureCourse:
 
     def _lowered(self, config: TextureConfig, seconds: float) -> str:
         """What was done for the budget, in a sentence."""
-        (a, b), (c, d) = (
-            (x.reconstruction.updates, x.likelihood.updates) for x in (self.config, config)
-        )
+        share = config.reconstruction.updates / self.config.reconstruction.updates
         return (
-            f"{self.job.name}: {a} and {b} updates at every size would take about "
-            f"{clock_text(seconds)} here; to keep the budget of {clock_text(self.config.budget)} "
-            f"they are lowered to {c} of reconstruction and {d} of likelihood"
+            f"{self.job.name}: all updates would take about {clock_text(seconds)} here; to keep "
+            f"the budget of {clock_text(self.config.budget)} they are lowered to {share:.0%} "
+            f"({config.reconstruction.updates} of reconstruction at the coarsest size)"
         )
 
     def hint(self) -> str | None:
@@ -204,13 +204,11 @@ class TextureCourse:
 def _shortened(config: TextureConfig, share: float) -> TextureConfig:
     """The config with a share of all its updates, and no budget."""
     first, second = config.reconstruction, config.likelihood
-    less = max(1, int(share * first.updates))
-    fewer = max(min(1, second.updates), int(share * second.updates))
-    changes = {
-        "budget": 0.0,
-        "reconstruction": first.model_copy(update={"updates": less}),
-        "likelihood": second.model_copy(update={"updates": fewer}),
-    }
+    changes: dict[str, object] = {"budget": 0.0}
+    for part in (first, second):
+        counts = {key: getattr(part, key) for key in ("updates", "finer_updates")}
+        fewer = {key: max(min(1, n), int(share * n)) for key, n in counts.items()}
+        changes[ACTS[0] if part is first else ACTS[1]] = part.model_copy(update=fewer)
     return config.model_copy(update=changes)
 
 
@@ -237,16 +235,16 @@ def _plan_text(plan: Plan, job: Job) -> list[str]:
     )
     chosen = "sizes.coarsest" if plan.recipe.sizes.coarsest else "the rule"
     layers = ", ".join(_layer_text(spec) for spec in plan.net.layers)
-    first, second = plan.sizes[0].updates
+    updates = ", ".join(f"{a} + {b} at 1/{s.reduction}" for s in plan.sizes for a, b in [s.updates])
     return [
         f"{job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, "
         f"{c} channel{'s' if c > 1 else ''}; "
         f"largest motif {plan.motif:.0f} px, field of view {field} px",
-        "  rule: sizes are reduced by two until the largest motif, 2.5 correlation lengths, "
+        "  rule: sizes are reduced by two until the largest motif, two correlation lengths, "
         "fits into the field of view",
         f"  sizes by {chosen}: {sizes}",
-        f"  {layers}; {plan.net.n_parameters():,} parameters a size; {first} updates of "
-        f"reconstruction and {second} of likelihood at every size",
+        f"  {layers}; {plan.net.n_parameters():,} parameters a size; updates of "
+        f"reconstruction and likelihood: {updates}",
     ]
 
 
@@ -260,6 +258,7 @@ def _frame(config: TextureConfig) -> TextureConfig:
     """The config without what may change while a run goes on."""
     told = TextureConfig.model_fields
     free = {key: told[key].default for key in ("name", "description", "output", "budget")}
-    first = config.reconstruction.model_copy(update={"updates": 1, "rate": 1.0})
-    second = config.likelihood.model_copy(update={"updates": 1, "rate": 1.0, "vote_rate": 1.0})
+    first = config.reconstruction.model_copy(update={"updates": 1, "finer_updates": 1, "rate": 1.0})
+    more = {"updates": 1, "finer_updates": 1, "rate": 1.0, "vote_rate": 1.0}
+    second = config.likelihood.model_copy(update=more)
     return config.model_copy(update={**free, "reconstruction": first, "likelihood": second})

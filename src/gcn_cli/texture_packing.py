@@ -110,7 +110,8 @@ def unpack_state(data: dict[str, Any], model: Model, config: Config) -> State:
     numbers = (size, update, count, data["rollbacks"], data["strikes"])
     if act not in ACTS or not all(isinstance(n, int) and n >= 0 for n in numbers):
         raise ValueError("it stands nowhere in learning")
-    most = (config.reconstruction.updates, config.likelihood.updates)[ACTS.index(act)]
+    part = config.reconstruction if act == ACTS[0] else config.likelihood
+    most = part.finer_updates if size else part.updates
     if size != len(finished) or len(model.sizes) not in (size, size + 1) or update > most:
         raise ValueError("it stands where its config never comes")
     scale = float(data["rate_scale"])

@@ -14,7 +14,15 @@ SMALLER = {
     "paper-object": ["images.size=64", "learning.count=2"],
     "paper-cd": ["images.size=64", "learning.count=4", "sampling.steps=2"],
 }
-LEAST = ["reconstruction.updates=1", "likelihood.updates=1", "sampler.steps=4", "budget=0"]
+LEAST = [
+    *(
+        f"{act}.{key}=1"
+        for act in ("reconstruction", "likelihood")
+        for key in ("updates", "finer_updates")
+    ),
+    "sampler.steps=4",
+    "budget=0",
+]
 
 
 @pytest.fixture

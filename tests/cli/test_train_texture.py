@@ -107,14 +107,14 @@ def test_dry_run_tells_the_sizes_and_why(gcn, box, tmp_path, listing, lots):
     assert result.exit_code == 0, result.stderr
     assert yaml.safe_load(result.stdout)["likelihood"]["updates"] == 2
     for words in (
-        "1 image of 64x64 px, 1 channel; largest motif 30 px",
+        "1 image of 64x64 px, 1 channel; largest motif 32 px",
         "field of view 8 px",
-        "reduced by two until the largest motif, 2.5 correlation lengths, fits",
+        "reduced by two until the largest motif, two correlation lengths, fits",
         "sizes by the rule" if lots else "sizes by sizes.coarsest",
-        "1/2 (32x32 px), 1/1 (64x64 px)",
+        ("1/4 (16x16 px), " if lots else "") + "1/2 (32x32 px), 1/1 (64x64 px)",
         "8@4/2+, 8@3+",
-        "30 updates of reconstruction and 2 of likelihood",
-        "64 updates, about",
+        "30 + 2 at 1/2, 30 + 2 at 1/1",
+        "96 updates, about" if lots else "64 updates, about",
         "MiB and",
     ):
         assert words in result.stderr
@@ -130,8 +130,8 @@ def test_a_budget_lowers_all_updates_by_one_factor_and_says_so(gcn, box, tmp_pat
     assert result.exit_code == 0, result.stderr
     line = next(line for line in result.stderr.splitlines() if "budget" in line)
     assert line == (
-        "ash: 30 and 2 updates at every size would take about 1m40s here; to keep the budget of "
-        "50s they are lowered to 15 of reconstruction and 1 of likelihood"
+        "ash: all updates would take about 1m40s here; to keep the budget of 50s they are lowered "
+        "to 50% (15 of reconstruction at the coarsest size)"
     )
     run = Path(result.stdout.strip())
     config = read_yaml(run / "config.yaml")
@@ -151,7 +151,7 @@ def test_a_budget_that_suffices_changes_nothing(gcn, box, tmp_path, trained):
 def test_dry_run_tells_what_the_budget_will_do(gcn, box, tmp_path):
     result = _train(gcn, box, tmp_path, "--dry-run", "--set", "budget=0.001")
     assert yaml.safe_load(result.stdout)["reconstruction"]["updates"] == 30
-    assert "lowered to 1 of reconstruction and 1 of likelihood" in result.stderr
+    assert "(1 of reconstruction at the coarsest size)" in result.stderr
 
 
 def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
@@ -217,10 +217,10 @@ def test_another_process_goes_on_with_equal_bits(process, trained, stopped):
 
 def test_likelihood_can_be_extended(gcn, run):
     folder = run("texture")
-    result = gcn("train", "--resume", folder, "--set", "likelihood.updates=4")
+    result = gcn("train", "--resume", folder, "--set", "likelihood.finer_updates=4")
     assert result.exit_code == 0, result.stderr
     assert [r["update"] for r in _told(folder)[-4:]] == [1, 2, 3, 4]
-    assert read_yaml(folder / "config.yaml")["likelihood"]["updates"] == 4
+    assert read_yaml(folder / "config.yaml")["likelihood"]["finer_updates"] == 4
     assert load_checkpoint(folder).complete
 
 
@@ -229,7 +229,7 @@ def test_a_complete_run_has_nothing_left(gcn, run):
     before = (folder / "run.pt").read_bytes()
     result = gcn("train", "--resume", folder)
     assert (result.exit_code, result.stdout) == (0, f"{folder}\n")
-    assert "complete already; extend it with --set likelihood.updates=" in result.stderr
+    assert "complete already; extend it with --set likelihood.finer_updates=" in result.stderr
     assert (folder / "run.pt").read_bytes() == before
 
 
@@ -244,6 +244,7 @@ def test_a_complete_run_has_nothing_left(gcn, run):
         ("likelihood.chains=3", "not its seed, network"),
         ("sampler.steps=9", "not its seed, network"),
         ("likelihood.updates=1", "likelihood.updates cannot fall from 2 to 1"),
+        ("likelihood.finer_updates=1", "likelihood.finer_updates cannot fall from 2 to 1"),
         ("reconstruction.updates=20", "reconstruction.updates cannot fall from 30 to 20"),
         ("reconstruction.updates=40", "reconstruction is over at every size"),
         ("kind=field", "unknown key"),
@@ -347,7 +348,8 @@ def test_the_smallest_image_is_learned_and_a_smaller_one_refused(gcn, box, tmp_p
 
 def test_a_canvas_that_coarser_sizes_do_not_divide_is_rounded_up(gcn, box, tmp_path):
     words = ("--set", "sizes.coarsest=4", "--set", "likelihood.canvas=20")
-    words += ("--set", "reconstruction.updates=1", "--set", "likelihood.updates=1")
+    for act in ("reconstruction", "likelihood"):
+        words += ("--set", f"{act}.updates=1", "--set", f"{act}.finer_updates=1")
     result = _train(gcn, box, tmp_path, *words, image="ordinary.png")
     assert result.exit_code == 0, result.stderr
     assert load_image(tmp_path / "00000-ordinary" / "samples-000006.png").shape[-2] >= 24

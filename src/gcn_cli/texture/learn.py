@@ -21,7 +21,7 @@ from gcn_cli.errors import DivergenceError
 from gcn_cli.field.network import Weights, initial_weights
 from gcn_cli.field.optimise import Moments, adam, averaged, clipped, flatten, unflatten
 from gcn_cli.texture.draw import Machine, Model, SizeModel, Step, chain, fresh, start
-from gcn_cli.texture.plan import BORDER, Plan, at_size
+from gcn_cli.texture.plan import Plan, at_size
 
 Act = Literal["reconstruction", "likelihood"]
 ACTS: tuple[Act, Act] = ("reconstruction", "likelihood")
@@ -186,7 +186,9 @@ class _Work:
         self.x = at_size(observed, self.size.reduction)
         self.rates = self._rates()
         if self.act == "reconstruction":
-            pad = min(BORDER, min(self.x.shape[-2:]) - 1)
+            # The mirror is only looked at: the loss counts inside the margin, so real pixels alone.
+            # Motifs cut in half and mirrored would be learned as motifs.
+            pad = min(plan.recipe.reconstruction.margin, min(self.x.shape[-2:]) - 1)
             self.x = torch.nn.functional.pad(self.x, (pad,) * 4, mode="reflect")
         self.pool = self._pool(state) if self.act == "likelihood" and self.index else None
 

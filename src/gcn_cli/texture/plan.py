@@ -13,8 +13,6 @@ from gcn_cli.field.network import NoiseNet
 from gcn_cli.texture.motif import coarsest_reduction, motif
 from gcn_cli.texture.recipe import Recipe
 
-BORDER = 48
-"""Pixels of mirrored border around the exemplar, at every size."""
 LEAST_VIEWS = 2
 """Fields of view that the exemplar holds side by side at its coarsest size, at least."""
 
@@ -89,7 +87,7 @@ def _least_side(net: NoiseNet) -> int:
 def _size(recipe: Recipe, net: NoiseNet, side: int, coarsest: int, reduction: int) -> SizePlan:
     first, second, stride = recipe.reconstruction, recipe.likelihood, net.total_stride
     seen = side // reduction
-    crop = min(first.crop, seen + 2 * min(BORDER, seen - 1)) // stride * stride
+    crop = min(first.crop, seen + 2 * min(first.margin, seen - 1)) // stride * stride
     if crop <= 2 * first.margin:
         raise ImageError(
             f"crops of {crop} px are all that {seen} px allow; a margin of {first.margin} px "
