@@ -241,7 +241,7 @@ def _plan_text(plan: Plan, job: Job) -> list[str]:
         f"{c} channel{'s' if c > 1 else ''}; "
         f"largest motif {plan.motif:.0f} px, field of view {field} px",
         "  rule: sizes are reduced by two until the largest motif, two correlation lengths, "
-        "fits into the field of view",
+        "fits twice into the field of view",
         f"  sizes by {chosen}: {sizes}",
         f"  {layers}; {plan.net.n_parameters():,} parameters a size; updates of "
         f"reconstruction and likelihood: {updates}",

@@ -109,7 +109,7 @@ def test_dry_run_tells_the_sizes_and_why(gcn, box, tmp_path, listing, lots):
     for words in (
         "1 image of 64x64 px, 1 channel; largest motif 32 px",
         "field of view 8 px",
-        "reduced by two until the largest motif, two correlation lengths, fits",
+        "reduced by two until the largest motif, two correlation lengths, fits twice",
         "sizes by the rule" if lots else "sizes by sizes.coarsest",
         ("1/4 (16x16 px), " if lots else "") + "1/2 (32x32 px), 1/1 (64x64 px)",
         "8@4/2+, 8@3+",

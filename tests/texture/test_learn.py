@@ -35,6 +35,19 @@ def recorded(monkeypatch):
 
 
 @pytest.fixture
+def seen(monkeypatch):
+    """Crops, noise and levels (x, noise, s) of every update of an act one that learns nothing."""
+    calls = []
+
+    def nothing_to_learn(self, x, noise, s, weights, margin):
+        calls.append((x, noise, s))
+        return torch.tensor(0.5), [torch.zeros_like(t) for t in weights.tensors()]
+
+    monkeypatch.setattr(Engine, "reconstruction", nothing_to_learn)
+    return calls
+
+
+@pytest.fixture
 def broken(monkeypatch):
     """Makes every update of reconstruction a yield and some of their losses another value."""
 
@@ -159,22 +172,15 @@ def test_the_rate_rises_at_first_and_falls_in_the_end(recipe, blurred, run, monk
 
 
 def test_act_one_sees_mirrored_windows_of_its_size_at_levels_of_its_ladder(
-    monkeypatch, recipe, blurred, run
+    seen, recipe, blurred, run
 ):
-    calls = []
-
-    def nothing_to_learn(self, x, noise, s, weights, margin):
-        calls.append((x, noise, s))
-        return torch.tensor(0.5), [torch.zeros_like(t) for t in weights.tensors()]
-
-    monkeypatch.setattr(Engine, "reconstruction", nothing_to_learn)
     given = recipe(
         sizes={"coarsest": 2},
         reconstruction={"updates": 8, "finer_updates": 8, "batch": 250, "crop": 16, "margin": 4},
         likelihood={"updates": 0, "finer_updates": 0},
     )
     run(given, 0.1 * blurred(2.0) + 5)
-    x, noise, s = (torch.stack(each) for each in zip(*calls, strict=True))
+    x, noise, s = (torch.stack(each) for each in zip(*seen, strict=True))
     coarse, fine = s[:8].flatten(), s[8:].flatten()
     assert x.min() > 4  # nothing but the image: no zeros beyond its frame
     assert x[8:].std() > x[:8].std()
@@ -190,6 +196,21 @@ def test_act_one_sees_mirrored_windows_of_its_size_at_levels_of_its_ladder(
     assert 1.5 < fine.max() <= 2.0  # twice the level that finer chains start from
     uniform = ((fine / 0.02).log() / math.log(100)).sort().values
     assert (uniform - torch.linspace(0, 1, len(fine))).abs().max() < 2 / math.sqrt(len(fine))
+
+
+def test_the_mirror_is_only_looked_at_and_every_pixel_is_learned(seen, recipe, run):
+    """In the image of its own row numbers a mirrored row stands out."""
+    rows = torch.arange(64.0)[:, None].expand(1, 1, 64, 64)
+    given = recipe(
+        reconstruction={"updates": 8, "batch": 250, "crop": 16, "margin": 4},
+        likelihood={"updates": 0},
+    )
+    run(given, rows)
+    crops = torch.cat([x for x, _, _ in seen])[:, 0, :, 0]
+    counted = crops[:, 4:-4]
+    assert (counted.diff() == 1).all()
+    assert sorted(set(counted.flatten().tolist())) == list(range(64))
+    assert (crops.diff() == -1).any()  # control: the mirror is in view
 
 
 def test_act_two_compares_the_blurred_exemplar_with_its_own_chain_at_its_own_levels(

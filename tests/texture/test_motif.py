@@ -55,13 +55,11 @@ def test_no_correlation_goes_around_the_frame(blurred):
     assert correlation_length(rolled - rolled.mean()) < 32
 
 
-def test_the_coarsest_size_is_the_first_that_sees_a_motif(blurred):
+def test_the_coarsest_size_is_the_first_that_sees_two_motifs_side_by_side(blurred):
     images = blurred(4.0, 192)
-    wide = motif(images)
-    assert coarsest_reduction(images, math.ceil(wide), 1) == 1
-    assert coarsest_reduction(images, math.ceil(wide) - 1, 1) == 2
-    assert coarsest_reduction(images, math.ceil(wide / 2), 1) == 2
-    assert coarsest_reduction(images, math.ceil(wide / 4), 1) == 4
+    twice = 2 * int(motif(images))
+    for view, reduction in ((twice, 1), (twice - 1, 2), (twice // 2, 2), (twice // 4, 4)):
+        assert coarsest_reduction(images, view, 1) == reduction
 
 
 def test_no_side_falls_below_the_least(blurred):

@@ -42,11 +42,11 @@ def motif(images: Tensor) -> float:
 
 
 def coarsest_reduction(images: Tensor, field_of_view: int, least_side: int) -> int:
-    """By how much the coarsest size is reduced: until a motif fits into the field of view.
+    """By how much the coarsest size is reduced: until a motif fits twice into the field of view.
 
     A power of two; never so small that a side falls below ``least_side`` px.
     """
     reduction, side = 1, min(images.shape[-2:])
-    while motif(images) / reduction > field_of_view and side // (2 * reduction) >= least_side:
+    while 2 * motif(images) / reduction > field_of_view and side // (2 * reduction) >= least_side:
         reduction *= 2
     return reduction
