@@ -1,11 +1,15 @@
 """Exemplars that a synthesizer of natural textures may well fail on, drawn from fixed seeds.
 
-    python benchmarks/hard_cases.py --out hard
-    python benchmarks/quality.py --images hard --set budget=0 --n 4 --out quality-hard
+    python benchmarks/hard_cases.py --out hard --jobs 2
+    python benchmarks/hard_cases.py --out hard --only lattice,grey --draw
+
+Draws them into DIR/exemplars and, unless --draw is given, measures them as benchmarks/quality.py
+does, with its options, into DIR.
 
 gaussian: a Gaussian random field, in which there is no shape to find; blobs: two flat colours;
-lattice: strictly periodic; weave: nearly periodic and oriented; large: stones up to half as wide
-as the picture; small: 64 px of stones; huge: stones in a picture of 2048 px; grey: one channel.
+lattice: strictly periodic; weave: nearly periodic and oriented; fibres: all in one direction;
+large: stones up to half as wide as the picture; small: 64 px of stones; huge: stones in a picture
+of 2048 px; grey: one channel.
 Needs what scripts/render_textures.py needs, which draws the stones.
 """
 
@@ -21,6 +25,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+from quality import measure, options
 from render_textures import MARGIN, SUPERSAMPLE, Array, finish, stones
 
 SIDE = 256
@@ -77,6 +82,17 @@ def weave() -> Image.Image:
     return picture(30 + 180 * light[..., None] * np.array([0.95, 0.82, 0.62]))
 
 
+def fibres() -> Image.Image:
+    """Fibres some 2 px wide and 100 px long, all at 30 degrees."""
+    rng = np.random.default_rng(25)
+    fy, fx = np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE), indexing="ij")
+    along, across = (fx * 0.87 + fy * 0.5, fy * 0.87 - fx * 0.5)
+    gain = np.exp(-2 * np.pi**2 * ((40 * along) ** 2 + (0.8 * across) ** 2))
+    field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((SIDE, SIDE))) * gain).real
+    light = np.tanh(field / field.std())
+    return picture(128 + 80 * light[..., None] * np.array([1.0, 0.85, 0.6]))
+
+
 def stones_of(size: int, crop: int | None = None, seed: int = 24) -> Image.Image:
     """Stones, some seven to twenty in a row of ``size`` px; of that the upper left ``crop`` px."""
     rng = np.random.default_rng(seed)
@@ -91,6 +107,7 @@ CASES: dict[str, Callable[[], Image.Image]] = {
     "blobs": blobs,
     "lattice": lattice,
     "weave": weave,
+    "fibres": fibres,
     "large": lambda: stones_of(3 * SIDE, crop=SIDE),
     "small": lambda: stones_of(SIDE, crop=64),
     "huge": lambda: stones_of(2048),
@@ -99,17 +116,22 @@ CASES: dict[str, Callable[[], Image.Image]] = {
 
 
 def main() -> None:
-    """Draws the cases into a folder."""
+    """Draws the cases into a folder, and measures them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("hard"), help="folder to write to")
     parser.add_argument("--only", help="names, separated by commas", default=",".join(CASES))
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.only.split(","):
-        CASES[name]().save(arguments.out / f"{name}.png")
-        print(arguments.out / f"{name}.png")
+    parser.add_argument("--draw", action="store_true", help="draw the exemplars only")
+    options(parser)
+    args = parser.parse_args()
+    args.images = args.out / "exemplars"
+    args.images.mkdir(parents=True, exist_ok=True)
+    for name in args.only.split(","):
+        if not (args.images / f"{name}.png").exists():
+            CASES[name]().save(args.images / f"{name}.png")
+    if not args.draw:
+        measure(args)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ import torch
 
 from gcn_cli.checkpoint import Checkpoint, load_checkpoint
 from gcn_cli.core.support import Machine
-from gcn_cli.field_sampling import sample
+from gcn_cli.gallery import artist_of, draw
 from gcn_cli.machine import choose_machine, describe
 from gcn_cli.metrics import evaluate_texture
-from gcn_cli.sampling import Request, cut, parse_seeds, parse_size
+from gcn_cli.progress import make_progress
+from gcn_cli.sampling import Request, parse_seeds, parse_size
 
 FIGURES = ("struct", "gram", "spectrum_db", "colour", "swd", "coherence")
 Scores = dict[str, list[float]]
@@ -30,8 +31,8 @@ def scores(saved: Checkpoint, machine: Machine, size: tuple[int, int], seeds: li
     found: Scores = {name: [] for name in FIGURES}
     for seed in seeds:
         request = Request(size[0], size[1], (seed,))
-        *_, last = sample(saved.model, request, machine)
-        told = evaluate_texture(saved.observed[0], cut(last.images, request).cpu()).as_dict()
+        ((_, picture),) = draw(artist_of(saved), request, machine, make_progress(True), 1)
+        told = evaluate_texture(saved.observed[0], picture[None]).as_dict()
         for name in FIGURES:
             found[name].append(float(told[name] or 0.0))
     return found

@@ -1,174 +1,149 @@
 """Quality of a preset over a folder of exemplars: train, draw fresh samples, measure.
 
-    python benchmarks/quality.py --images textures --preset texture --seeds 0,1 --out quality
+    python benchmarks/quality.py --images textures --seeds 0 --n 4 --jobs 2 --out quality
 
-For every exemplar and training seed one model is learned (the best of several where the preset
-asks for trials) and --n fresh samples are drawn at --size. Each is kept in a run folder
-DIR/SEED-EXEMPLAR (checkpoint, samples, figures), and one that is there already is not learned
-again: a killed benchmark goes on, and several may share the work before a last call puts the table
-together; a folder learned with another config is refused.
-Writes DIR/quality.json and DIR/sheet.png (exemplar, training chain, fresh samples). The metrics
-are the project's own (`gcn evaluate`).
+Every exemplar is learned once a seed by ``gcn train`` in a process of its own, below
+DIR/SEED-EXEMPLAR, and drawn from; samples lie beside it. What is there is not done again, so that a
+killed benchmark goes on; --jobs processes work at once, each with --threads threads. Samples are
+scored as ``gcn evaluate`` does. Writes DIR/quality.json and DIR/sheet.png, prints a table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import time
-from dataclasses import asdict
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import torch
+from quality_table import Row, mean, table
 
-from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from gcn_cli.config import resolve
-from gcn_cli.core.level import Machine
-from gcn_cli.core.schedule import begin, current_model, latest_chains, learn
-from gcn_cli.errors import DivergenceError
-from gcn_cli.field_course import plan_job
-from gcn_cli.field_sampling import sample
-from gcn_cli.imaging import atomic_write_text, labelled_sheet, load_image, resize, save_png
-from gcn_cli.jobs import Job, load_jobs
+from gcn_cli.checkpoint import load_checkpoint
+from gcn_cli.config import dump, resolve
+from gcn_cli.gallery import artist_of, draw, story
+from gcn_cli.imaging import atomic_write_text, find_images, labelled_sheet, load_image, save_png
 from gcn_cli.machine import choose_machine, describe
 from gcn_cli.metrics import evaluate_texture
-from gcn_cli.sampling import Request, cut, parse_seeds, parse_size
-from gcn_cli.schema import FieldConfig as Config
-from gcn_cli.trials import judge, trial_configs
+from gcn_cli.progress import make_progress
+from gcn_cli.rundir import read_jsonl
+from gcn_cli.sampling import Request, parse_seeds, parse_size
+
+SHOWN, SIDE = 3, 256  # fresh samples of a model in the sheet, and the side that is shown of each
 
 
-def learn_one(config: Config, job: Job, machine: Machine) -> tuple[Checkpoint, list[str]]:
-    """Train on one exemplar; the checkpoint, and what the guard told."""
-    plan = plan_job(config, job)
-    state, events = begin(), []
-    for now, info in learn(plan, job.observed, job.mean, begin(), machine):
-        state = now
-        if info.event is not None:
-            events.append(info.event)
-    model = current_model(plan, state, job.observed, job.mean)
-    return Checkpoint(config, job.observed, job.mean, state, model, complete=True), events
+def options(parser: argparse.ArgumentParser) -> None:
+    """What `measure` asks for."""
+    parser.add_argument("--preset", default="texture")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
+    parser.add_argument("--seeds", default="0", help="of learning")
+    parser.add_argument("--size", default="256", help="of the samples")
+    parser.add_argument("--n", type=int, default=4, help="samples of each model")
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--jobs", type=int, default=1, help="exemplars at once")
+    parser.add_argument("--device", default="auto")
 
 
-def learn_best(config: Config, job: Job, machine: Machine, folder: Path) -> None:
-    """Learn all trials; leaves the kept checkpoint and what learning took in ``folder``.
+def learn(args: argparse.Namespace, image: Path, seed: int, folder: Path) -> Path:
+    """The complete run below ``folder``; ``learning.json`` tells how long it took.
 
-    A trial that diverges is told among the events; ends the benchmark where none is left.
+    A run that was killed is gone on with; its seconds are not known, and null.
     """
-    started, events, tried = time.perf_counter(), [], []
-    for each in trial_configs(config):
-        try:
-            saved, told = learn_one(each, job, machine)
-        except DivergenceError as error:
-            events.append(str(error))
-            continue
-        events += told
-        tried.append((judge(saved.model, job, machine) if config.trials > 1 else 0.0, saved))
-    seconds = time.perf_counter() - started
-    if not tried:
-        raise SystemExit(f"{job.name}, seed {config.seed}: {events[-1]}")
-    folder.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(folder / "run.pt", min(tried, key=lambda pair: pair[0])[1])
-    figures = {
-        "train_seconds": seconds,
-        "rollbacks": len(events),
-        "events": events,
-        "trials": [distance for distance, _ in tried],
-    }
-    atomic_write_text(folder / "learning.json", json.dumps(figures, indent=1) + "\n")
-
-
-def judge_one(folder: Path, job: Job, machine: Machine, request: Request) -> dict[str, Any]:
-    """Draw fresh samples from the written checkpoint and measure them."""
-    model = load_checkpoint(folder / "run.pt").model
+    runs = sorted(folder.glob("*/run.pt"))
+    if (folder / "learning.json").exists() and runs:
+        return runs[-1].parent
+    new = ["--images", image, "--preset", args.preset, "--seed", seed, "--each", "--out", folder]
+    new += [word for text in args.overrides for word in ("--set", text)]
+    what = ["--resume", runs[-1].parent] if runs else new
+    words = [sys.executable, "-m", "gcn_cli", "train", *what, "--device", args.device, "--quiet"]
     started = time.perf_counter()
-    *_, last = sample(model, request, machine)
-    fresh = cut(last.images, request).cpu()
-    seconds = (time.perf_counter() - started) / len(fresh)
-    (folder / "fresh").mkdir(exist_ok=True)
-    for old in (folder / "fresh").glob("*.png"):
-        old.unlink()
-    for seed, image in zip(request.seeds, fresh, strict=True):
-        save_png(folder / "fresh" / f"sample-{seed}.png", image)
-    scores = asdict(evaluate_texture(job.observed[0], fresh))
-    figures = {key: value for key, value in scores.items() if isinstance(value, int | float)}
-    return {**figures, "seconds_per_sample": seconds}
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False)
+    seconds = None if runs else time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    run = Path(done.stdout.strip().splitlines()[-1])
+    events = [told["event"] for told in read_jsonl(run / "metrics.jsonl") if told.get("event")]
+    told = {"train_seconds": seconds, "rollbacks": len(events), "events": events}
+    atomic_write_text(folder / "learning.json", json.dumps(told, indent=1) + "\n")
+    return run
 
 
-def run_one(
-    config: Config, job: Job, machine: Machine, folder: Path, request: Request
-) -> dict[str, Any]:
+def paint(args: argparse.Namespace, run: Path, out: Path) -> Row:
+    """Draw samples into ``out`` after one that is not timed; seconds each and figures."""
+    saved = load_checkpoint(run)
+    machine = choose_machine(args.device, "auto", saved.config.precision)
+    artist, quiet = artist_of(saved), make_progress(True)
+    request = Request(*parse_size(args.size), tuple(range(1, args.n + 1)))
+    at_once = artist.batch(request, machine, None)
+    list(draw(artist, Request(request.width, request.height, (0,)), machine, quiet, at_once))
+    started = time.perf_counter()
+    fresh = list(draw(artist, request, machine, quiet, at_once))
+    seconds = (time.perf_counter() - started) / args.n
+    out.mkdir(exist_ok=True)
+    files = [out / f"sample-{seed:04d}.png" for seed in request.seeds]
+    for file, (seed, picture) in zip(files, fresh, strict=True):
+        save_png(file, picture, story(saved, request, seed, machine))
+    stack = torch.stack([load_image(file) for file in files])
+    scores = evaluate_texture(saved.observed[0], stack).as_dict()
+    return {"machine": describe(machine), "seconds_per_sample": seconds, **scores}
+
+
+def one(args: argparse.Namespace, task: tuple[Path, int]) -> Row:
     """One row of the table; what is done already is read."""
-    if not (folder / "learning.json").exists():
-        learn_best(config, job, machine, folder)
-    saved = load_checkpoint(folder / "run.pt")
-    if saved.config not in trial_configs(config) or not torch.equal(saved.observed, job.observed):
-        raise SystemExit(
-            f"{folder} was learned with another config or exemplar; choose another --out"
-        )
-    done = folder / "figures.json"
-    asked = {"size": f"{request.width}x{request.height}", "samples": len(request.seeds)}
-    row: dict[str, Any] = json.loads(done.read_text()) if done.exists() else {}
-    if {key: row.get(key) for key in asked} == asked:
-        return row
-    learning = json.loads((folder / "learning.json").read_text())
-    figures = judge_one(folder, job, machine, request)
-    row = {"exemplar": job.name, "seed": config.seed, **asked, **figures, **learning}
-    atomic_write_text(done, json.dumps(row, indent=1) + "\n")
+    image, seed = task
+    torch.set_num_threads(args.threads)
+    (folder := args.out / f"{seed}-{image.stem}").mkdir(exist_ok=True)
+    row: Row = {"exemplar": image.stem, "seed": seed, "size": args.size, "samples": args.n}
+    try:
+        run = learn(args, image, seed, folder)
+    except RuntimeError as error:
+        return {**row, "error": str(error)}
+    out = folder / f"fresh-{args.size}-{args.n}"
+    if not (out / "figures.json").exists():
+        atomic_write_text(out / "figures.json", json.dumps(paint(args, run, out), indent=1) + "\n")
+    for file in (out / "figures.json", folder / "learning.json"):
+        row |= json.loads(file.read_text())
     return row
 
 
-def pictures_of(folder: Path) -> list[torch.Tensor]:
-    """Exemplar, training chain and two fresh samples of a run folder, 256 px each."""
-    saved = load_checkpoint(folder / "run.pt")
-    chain = latest_chains(saved.state)[0].cpu() + saved.mean
-    fresh = [load_image(file) for file in sorted((folder / "fresh").glob("*.png"))[:2]]
-    return [resize(image, (256, 256)) for image in (saved.observed[0], chain, *fresh)]
+def measure(args: argparse.Namespace) -> None:
+    """Learn, draw and score everything; see the top of this file."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    config, asked = dump(resolve(args.preset, None, args.overrides)), args.out / "config.yaml"
+    if asked.exists() and asked.read_text() != config:
+        raise SystemExit(f"{args.out} holds models of another config; choose another --out")
+    atomic_write_text(asked, config)
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    tasks = [(image, s) for s in parse_seeds(args.seeds) for image in find_images(args.images)]
+    rows: list[Row] = []
+    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
+        for row in pool.map(partial(one, args), tasks):
+            rows.append(row)
+            print(json.dumps(row), file=sys.stderr)
+    report = {"preset": args.preset, "overrides": args.overrides, "rows": rows, "mean": mean(rows)}
+    atomic_write_text(args.out / "quality.json", json.dumps(report, indent=1) + "\n")
+    print(table(rows))
+    sheet = []
+    for image, seed in tasks:
+        folder = args.out / f"{seed}-{image.stem}" / f"fresh-{args.size}-{args.n}"
+        shown = [image, *sorted(folder.glob("sample-*.png"))[:SHOWN]]
+        sheet.append((f"{image.stem} #{seed}", [load_image(f)[:, :SIDE, :SIDE] for f in shown]))
+    titles = ["exemplar", *["fresh"] * min(SHOWN, args.n)]
+    save_png(args.out / "sheet.png", labelled_sheet(sheet, titles))
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--preset", default="texture")
-    parser.add_argument("--set", action="append", default=[], dest="overrides")
-    parser.add_argument("--seeds", default="0")
-    parser.add_argument("--size", default="256")
-    parser.add_argument("--n", type=int, default=2, help="samples of each model")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--device", default="auto")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, required=True, help="an image or a folder of them")
     parser.add_argument("--out", type=Path, default=Path("quality"))
-    args = parser.parse_args()
-    machine = choose_machine(args.device, args.precision, resolve(args.preset).precision)
-    width, height = parse_size(args.size)
-    request = Request(width, height, tuple(range(1, args.n + 1)))
-    rows, sheet = [], []
-    for seed in parse_seeds(args.seeds):
-        config = resolve(args.preset, None, [*args.overrides, f"seed={seed}"])
-        for job in load_jobs(config, args.images, "each"):
-            folder = args.out / f"{seed}-{job.name}"
-            rows.append(run_one(config, job, machine, folder, request))
-            sheet.append((f"{job.name} #{seed}", pictures_of(folder)))
-            print(json.dumps(rows[-1]), flush=True)
-    numbers = [key for key, value in rows[0].items() if isinstance(value, int | float)]
-    mean = {
-        key: sum(float(row[key]) for row in rows) / len(rows)
-        for key in numbers
-        if key not in ("seed", "samples")
-    }
-    report = {
-        "preset": args.preset,
-        "overrides": args.overrides,
-        "machine": describe(machine),
-        "rows": rows,
-        "mean": mean,
-    }
-    atomic_write_text(args.out / "quality.json", json.dumps(report, indent=1) + "\n")
-    titles = ["exemplar", "training chain", "fresh", "fresh"]
-    save_png(args.out / "sheet.png", labelled_sheet(sheet, titles))
-    print("mean", json.dumps({key: round(value, 3) for key, value in mean.items()}))
+    options(parser)
+    measure(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A contact sheet of runs: exemplar, training chain, two fresh samples.
+"""A contact sheet of runs: exemplar and fresh samples.
 
     python scripts/contact_sheet.py --runs runs.txt --out sheet.png
 
@@ -11,7 +11,6 @@ import argparse
 from pathlib import Path
 
 from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.core.schedule import latest_chains
 from gcn_cli.imaging import labelled_sheet, load_image, resize, save_png
 
 
@@ -20,17 +19,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=int, default=3, help="fresh samples of each run")
     args = parser.parse_args()
     rows = []
     lines = args.runs.read_text().splitlines()
     for line in sorted(lines, key=lambda name: Path(name).name.partition("-")[2]):
         run = Path(line)
-        saved = load_checkpoint(run)
-        chain = latest_chains(saved.state)[0] + saved.mean
-        fresh = [load_image(p) for p in sorted((run / "fresh").glob("sample-*.png"))]
-        pictures = [resize(x, (256, 256)) for x in (saved.observed[0], chain, *fresh)]
-        rows.append((run.name.partition("-")[2], pictures))
-    save_png(args.out, labelled_sheet(rows, ["exemplar", "training chain", "fresh", "fresh"]))
+        files = sorted((run / "fresh").glob("sample-*.png"))[: args.most]
+        pictures = [load_checkpoint(run).observed[0], *map(load_image, files)]
+        rows.append((run.name.partition("-")[2], [resize(x, (256, 256)) for x in pictures]))
+    titles = ["exemplar", *["fresh"] * (max(len(pictures) for _, pictures in rows) - 1)]
+    save_png(args.out, labelled_sheet(rows, titles))
 
 
 if __name__ == "__main__":

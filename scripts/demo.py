@@ -2,9 +2,9 @@
 
     python scripts/demo.py [--seconds 300] [--out runs/demo]
 
-The default preset, cut to what is left of the time: one process per core, one thread each, since
-small pictures use two cores better that way. How long the whole preset would take is measured
-first. Where models of all the textures would be noise, fewer are learned, the clearest first.
+The default preset, its updates lowered by ``budget`` to what is left of the time: one process per
+core, one thread each. How long the whole preset would take is measured first. Where models of all
+the textures would be noise, fewer are learned, the clearest first.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TEXTURES = ("brick", "stones", "gravel", "leaves", "terracotta", "grass")
 SKETCH = 1 / 8
-"""Share of the whole preset's time that a sketch takes to learn."""
-BESIDES = 1 / 11
-"""What a model takes besides, as a share of the same: start, estimate, drafts, fresh samples."""
-MOST = 360
+"""Share of the preset's updates, and so of its time, that a sketch takes to learn."""
+BESIDES = 1 / 16
+"""What a model takes besides, as a share of that time: start, estimate, pictures, fresh samples."""
+SPARE = 0.95
+"""Share of the time that is given away: estimates are off by some."""
+MOST = 480
 """Seconds of learning a model, at most: the preset's own budget."""
 
 
@@ -48,19 +50,16 @@ def main() -> None:
         print(f"A sketch of all of them: make demo DEMO_SECONDS={needed(args, whole)}", flush=True)
     with ThreadPoolExecutor(args.jobs) as pool:
         runs = list(pool.map(partial(learn_and_draw, out=args.out, budget=budget), names))
-    listed = args.out / "runs.txt"
+    listed, sheet = args.out / "runs.txt", args.out / "sheet.png"
     listed.write_text("".join(f"{run}\n" for run in runs))
-    sheet = args.out / "sheet.png"
-    script = ROOT / "scripts" / "contact_sheet.py"
-    subprocess.run([sys.executable, script, "--runs", listed, "--out", sheet], check=True)
-    print(f"Exemplars, training chains and fresh samples side by side: {sheet}")
+    run(sys.executable, ROOT / "scripts/contact_sheet.py", "--runs", listed, "--out", sheet)
+    print(f"Exemplars and fresh samples side by side: {sheet}")
 
 
 def cores() -> int:
     """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def whole_seconds(image: Path) -> float:
@@ -68,19 +67,19 @@ def whole_seconds(image: Path) -> float:
     import torch
 
     from gcn_cli.config import choose
-    from gcn_cli.estimate import estimate
-    from gcn_cli.experiment import load_jobs, plan_job
+    from gcn_cli.jobs import load_jobs
+    from gcn_cli.kinds import open_course
     from gcn_cli.machine import choose_machine
 
     torch.set_num_threads(1)
     config = choose("texture")
     (job,) = load_jobs(config, image)
-    return estimate([plan_job(config, job)], job.observed, choose_machine()).seconds
+    return open_course(config, job).estimate(choose_machine()).seconds
 
 
 def share_out(left: float, whole: float, jobs: int) -> tuple[tuple[str, ...], int]:
     """Which textures to learn, and seconds of learning for each."""
-    turns = -(-len(TEXTURES) // jobs)
+    left, turns = SPARE * left, -(-len(TEXTURES) // jobs)
     possible = int(left / (whole * (SKETCH + BESIDES)))
     turns = max(1, min(turns, possible))
     budget = left / turns - whole * BESIDES
@@ -91,7 +90,7 @@ def needed(args: argparse.Namespace, whole: float) -> int:
     """Seconds, in tens, in which all textures get a sketch; what was spent so far included."""
     turns = -(-len(TEXTURES) // args.jobs)
     spent = time.time() - args.began
-    return -(-int(1.1 * (turns * whole * (SKETCH + BESIDES) + spent)) // 10) * 10
+    return -(-int(1.1 * (turns * whole * (SKETCH + BESIDES) / SPARE + spent)) // 10) * 10
 
 
 def learn_and_draw(name: str, out: Path, budget: int) -> str:
@@ -99,8 +98,7 @@ def learn_and_draw(name: str, out: Path, budget: int) -> str:
     gcn = (sys.executable, "-m", "gcn_cli")
     image = ROOT / "textures" / f"{name}.png"
     settings = ("--config", "texture", "--set", f"budget={budget}", "--out", out)
-    done = run(*gcn, "train", "--images", image, *settings)
-    folder = done.strip()
+    folder = run(*gcn, "train", "--images", image, *settings).strip()
     drawn = ("--size", "256", "--n", "2", "--seed", "1", "-o", Path(folder) / "fresh", "--quiet")
     run(*gcn, "synthesize", "--ckpt", folder, *drawn)
     return folder

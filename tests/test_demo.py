@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import time
+from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
@@ -30,11 +32,11 @@ def test_its_textures_are_the_bundled_ones(demo):
 @pytest.mark.parametrize(
     ("left", "whole", "jobs", "textures"),
     [
-        (240, 330, 2, 6),  # fast cores: a sketch of each
+        (240, 380, 2, 6),  # fast cores: a sketch of each
         (180, 720, 2, 2),  # slow ones: two that can be made out
         (20, 720, 2, 2),  # too slow for any: still something
-        (240, 330, 1, 3),
-        (240, 330, 16, 6),
+        (240, 380, 1, 3),
+        (240, 380, 16, 6),
     ],
 )
 def test_a_slow_machine_learns_fewer_textures(demo, left, whole, jobs, textures):
@@ -46,10 +48,15 @@ def test_a_slow_machine_learns_fewer_textures(demo, left, whole, jobs, textures)
 
 
 def test_more_time_is_spent_on_learning_up_to_the_presets_own(demo):
-    budgets = [demo.share_out(left, 330, 2)[1] for left in (240, 600, 6000)]
+    budgets = [demo.share_out(left, 380, 2)[1] for left in (240, 600, 6000)]
     assert budgets == sorted(budgets)
     assert budgets[-1] == demo.MOST
 
 
 def test_its_most_is_the_presets_own_budget(demo):
     assert choose("texture").budget == demo.MOST
+
+
+def test_what_it_needs_for_a_sketch_of_all_is_enough(demo):
+    args = Namespace(jobs=2, began=time.time())
+    assert demo.share_out(demo.needed(args, 720), 720, 2)[0] == demo.TEXTURES
