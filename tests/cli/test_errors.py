@@ -106,11 +106,6 @@ def test_a_texture_tiles_in_multiples_of_its_coarsest_stride(gcn, run):
     )
 
 
-def test_inspect_refuses_what_it_does_not_know_yet(gcn, run):
-    line = _refused(gcn("inspect", "--ckpt", run("texture")))
-    assert "models of kind texture" in line
-
-
 def test_a_bounded_model_cannot_tile(gcn, run):
     assert "cannot tile" in _refused(gcn("synthesize", "--ckpt", run("bounded"), "--tile", "xy"))
 

@@ -25,8 +25,14 @@ CONFIG = {
     ],
     "noise": {"highest": 5, "lowest": 0.05},
     "sizes": {"coarsest": 2},
-    "reconstruction": {"updates": 200, "batch": 1, "crop": 32, "margin": 8},
-    "likelihood": {"updates": 4, "chains": 1, "canvas": 32, "levels": 3},
+    "reconstruction": {
+        "updates": 200,
+        "finer_updates": 200,
+        "batch": 1,
+        "crop": 32,
+        "margin": 8,
+    },
+    "likelihood": {"updates": 4, "finer_updates": 4, "chains": 1, "canvas": 32, "levels": 3},
     "sampler": {"steps": 10, "finer_steps": 6},
 }
 

@@ -130,7 +130,7 @@ def test_a_preset_under_a_file(gcn, box, tmp_path):
     assert (config["name"], config["seed"], len(config["layers"])) == (
         "texture-quick",
         3,
-        5,
+        4,
     )
 
 
