@@ -90,7 +90,8 @@ def test_at_temperature_zero_no_noise_has_a_say(course, machine):
         assert not torch.allclose(*warm, atol=0.1)
 
 
-def test_the_chain_is_the_fields(machine):
+@pytest.mark.parametrize("temperature", [1.0, 0.25])
+def test_the_chain_is_the_fields(temperature, machine):
     """With strides of 1 there are no phases, and `draw` is `field.ladder.anneal`."""
     net = NoiseNet((LayerSpec(4, 3, 1, True), LayerSpec(4, 3, 1, True)), 2)
     weights = initial_weights(net, torch.Generator().manual_seed(0))
@@ -99,14 +100,15 @@ def test_the_chain_is_the_fields(machine):
     noise = NoiseSource(8, [0, 5], machine.device)
 
     def normal(purpose, k):
-        return noise.normal_(torch.empty(2, 2, 10, 12), purpose, k)
+        return temperature**0.5 * noise.normal_(torch.empty(2, 2, 10, 12), purpose, k)
 
     def gradient(z, s):
         return net.gradient(z, s, weights, "torus")
 
     first = 4.0 * normal("start/0", 0)
     true = anneal(gradient, first, levels, lambda k: normal("anneal/0", k))
-    assert share_alike(sample(model, (10, 12), machine, noise), true) > 0.97
+    told = sample(model, (10, 12), machine, noise, temperature=temperature)
+    assert share_alike(told, true) > 0.97
 
 
 def test_every_step_is_told_with_its_level_and_what_was_reconstructed(course, machine):

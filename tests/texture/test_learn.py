@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -218,7 +218,8 @@ def test_act_two_compares_the_blurred_exemplar_with_its_own_chain_at_its_own_lev
 ):
     monkeypatch.setattr(course_of, "_WORST_SPREAD", math.inf)
     given = recipe(reconstruction={"updates": 1}, likelihood={"updates": 6, "levels": 4})
-    run(given, 1e-3 * blurred(2.0))  # so faint that observed images are their noise
+    course = run(given, 1e-3 * blurred(2.0))  # so faint that observed images are their noise
+    assert all(x.spread > 10 for x in course.infos if x.act == "likelihood")
     calls = [given for name, given in recorded if name == "likelihood"]
     ladder = given.levels(0)[1:].float().tolist()
     asked = [float(s) for _, _, s, _, _ in calls]
@@ -338,7 +339,7 @@ def test_after_five_repairs_it_gives_up_with_a_sentence(broken, recipe, blurred,
     course = course_of.learn(plan, blurred(2.0), begin(plan, machine.device), machine)
     sentence = "learning diverged at size 1/1, reconstruction, update 1: a value is not finite"
     with pytest.raises(DivergenceError, match=sentence):
-        events.extend(info.event for _, info in course if info.event)
+        events.extend(info.event for _, info in islice(course, 100) if info.event)
     assert len(events) == 5
     assert events[-1].endswith("rate times 0.03125")
 

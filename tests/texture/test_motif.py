@@ -37,9 +37,8 @@ def test_white_noise_has_motifs_of_a_pixel(blurred):
 
 
 def test_unit_and_mean_of_the_grey_levels_do_not_matter(blurred):
-    images = blurred(3.0, 64)
-    shade = torch.linspace(100, 100, 64)
-    assert correlation_length(40 * images + shade) == correlation_length(images)
+    images = blurred(1.0, 64)
+    assert correlation_length(40 * images + 100) == correlation_length(images) < 5
 
 
 def test_motifs_that_never_end_count_a_quarter_of_the_shorter_side():
@@ -47,12 +46,11 @@ def test_motifs_that_never_end_count_a_quarter_of_the_shorter_side():
     assert correlation_length(ramp) == 12
 
 
-def test_no_correlation_goes_around_the_frame(blurred):
-    """A motif cut by the frame is not continued on the opposite side."""
-    wave = torch.cos(torch.arange(64) * 2 * torch.pi / 256).expand(1, 1, 64, 64)
-    rolled = torch.roll(wave, 32, -1)
-    assert correlation_length(wave) == 16
-    assert correlation_length(rolled - rolled.mean()) < 32
+def test_no_correlation_goes_around_the_frame():
+    """Of slopes whose ends are opposites, the correlation along either axis is 0.38 at 16 of 64 px;
+    were they a torus, -0.13."""
+    slope = torch.linspace(-1, 1, 64)
+    assert correlation_length((slope[:, None] * slope).view(1, 1, 64, 64)) == 16
 
 
 def test_the_coarsest_size_is_the_first_that_sees_two_motifs_side_by_side(blurred):

@@ -50,6 +50,9 @@ def test_crops_are_no_larger_than_the_image_and_its_mirrored_margin_and_fit_the_
     for width, crop in ((64, 64 + 2 * 6), (21, 32)):
         (size,) = make_plan(big, blurred(1.0, 64)[..., :width]).sizes
         assert size.crop == crop
+    wide = recipe(reconstruction={"crop": 300, "margin": 15})
+    (size,) = make_plan(wide, blurred(1.0, 64)[..., :14]).sizes
+    assert size.crop == 14 + 2 * 13  # a mirror shows no more than the image
 
 
 def test_reduced_images_lose_no_mean_and_no_coarse_motif(blurred):
@@ -85,8 +88,8 @@ def test_a_coarsest_size_too_small_for_the_network_is_refused(recipe, blurred):
 
 def test_a_margin_that_leaves_nothing_of_a_small_images_crops_is_refused(recipe, blurred):
     wide = recipe(reconstruction={"crop": 64, "margin": 20})
-    with pytest.raises(REFUSED):
-        make_plan(wide, blurred(1.0, 64)[..., :12, :12])  # crops of 34 px, margins of 2 x 20
+    with pytest.raises(ImageError, match=r"crops of 40 px .* a margin of 20 px leaves nothing"):
+        make_plan(wide, blurred(1.0, 64)[..., :14, :14])
 
 
 def test_canvases_suit_the_coarser_sizes_that_their_chains_start_from(recipe, blurred):
