@@ -76,7 +76,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a chain: y (N, C, H, W) at level ``s``, and D(y, s) where it is held whole."""
+    """One step of a chain: y (N, C, H, W) at level ``s``, and D(y, s) where it is held whole.
+
+    Without a reconstruction y is a canvas that the next step moves in place: copy what is to last.
+    """
 
     size: int
     index: int

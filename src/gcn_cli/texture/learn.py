@@ -73,7 +73,8 @@ class Info:
     """What the latest updates saw.
 
     ``loss`` of reconstruction (1: nothing explained), or ``gap`` of the likelihood, nats per pixel,
-    and ``spread``, the chains' standard deviation over the data's.
+    and ``spread``, the chains' standard deviation over the data's. ``rate`` is the share of the
+    full rate that the next update takes.
     """
 
     size: int

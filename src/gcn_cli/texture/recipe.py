@@ -81,8 +81,8 @@ class Reconstruction(Part):
 class Likelihood(Part):
     """Act two."""
 
-    updates: int = Field(default=60, ge=0, description="at the coarsest size; 0 leaves it out")
-    finer_updates: int = Field(default=30, ge=0, description="at a finer size")
+    updates: int = Field(default=60, ge=0, description="at the coarsest size; 0: no act two there")
+    finer_updates: int = Field(default=30, ge=0, description="at a finer size; 0: none")
     chains: int = Field(default=2, ge=1, le=1024, description="chains an update")
     canvas: int = Field(default=128, ge=16, description="side of a chain's torus, px")
     levels: int = Field(
