@@ -18,9 +18,9 @@ from gcn_cli.checkpoint import Checkpoint, load_checkpoint
 from gcn_cli.core.support import Machine
 from gcn_cli.gallery import artist_of, draw
 from gcn_cli.machine import choose_machine, describe
-from gcn_cli.metrics import evaluate_texture
 from gcn_cli.progress import make_progress
 from gcn_cli.sampling import Request, parse_seeds, parse_size
+from gcn_cli.statistics.metrics import evaluate_texture
 
 FIGURES = ("struct", "gram", "spectrum_db", "colour", "swd", "coherence")
 Scores = dict[str, list[float]]

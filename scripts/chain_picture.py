@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.core.noise import NoiseSource
-from gcn_cli.imaging import labelled_sheet, to_uint8
+from gcn_cli.images.files import labelled_sheet, to_uint8
 from gcn_cli.texture.draw import Machine, Model, draw
 
 

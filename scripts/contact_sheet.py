@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.imaging import labelled_sheet, load_image, resize, save_png
+from gcn_cli.images.files import labelled_sheet, load_image, resize, save_png
 
 
 def main() -> None:

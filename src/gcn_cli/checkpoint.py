@@ -19,7 +19,7 @@ from torch import Tensor
 from gcn_cli import __version__
 from gcn_cli.config import validate
 from gcn_cli.errors import CheckpointError, GcnError
-from gcn_cli.imaging import atomic_write_bytes
+from gcn_cli.images.files import atomic_write_bytes
 from gcn_cli.kinds import KINDS
 from gcn_cli.schema import Config
 

@@ -20,7 +20,7 @@ from gcn_cli.config import dump
 from gcn_cli.core.support import Machine
 from gcn_cli.course import Course, State, Told
 from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted
-from gcn_cli.imaging import atomic_write_text, image_grid, save_png
+from gcn_cli.images.files import atomic_write_text, image_grid, save_png
 from gcn_cli.jobs import Job
 from gcn_cli.kinds import open_course
 from gcn_cli.machine import is_out_of_memory

@@ -13,7 +13,7 @@ from gcn_cli import __version__
 from gcn_cli.checkpoint import Checkpoint
 from gcn_cli.core.support import Machine
 from gcn_cli.errors import DeviceError, DivergenceError, GcnError
-from gcn_cli.imaging import image_grid, resize, save_png
+from gcn_cli.images.files import image_grid, resize, save_png
 from gcn_cli.kinds import KINDS
 from gcn_cli.machine import is_out_of_memory
 from gcn_cli.progress import Progress

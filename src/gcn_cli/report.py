@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli.core.model import Model
-from gcn_cli.imaging import atomic_write_bytes, image_grid, labelled_sheet
+from gcn_cli.images.files import atomic_write_bytes, image_grid, labelled_sheet
 from gcn_cli.inspection import Reconstruction
 
 _GREY = 128.0

@@ -14,7 +14,7 @@ from typing import Any
 
 from gcn_cli import __version__
 from gcn_cli.errors import GcnError
-from gcn_cli.imaging import atomic_write_text
+from gcn_cli.images.files import atomic_write_text
 
 _NUMBERED = re.compile(r"(\d{5,})-")
 _ATTEMPTS = 1000

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from gcn_cli import report
-from gcn_cli.imaging import (
+from gcn_cli.images.files import (
     atomic_write_bytes,
     atomic_write_text,
     image_grid,

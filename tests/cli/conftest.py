@@ -17,7 +17,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from gcn_cli.cli.app import app
-from gcn_cli.imaging import save_png
+from gcn_cli.images.files import save_png
 
 Invoke = Callable[..., Result]
 

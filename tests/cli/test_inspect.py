@@ -12,7 +12,7 @@ from gcn_cli import report
 from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.config import preset_names
 from gcn_cli.core.support import Machine
-from gcn_cli.imaging import load_image
+from gcn_cli.images.files import load_image
 from gcn_cli.inspection import Course, TrainingFacts, inner, reconstruct
 
 COURSE = Course(

@@ -14,7 +14,7 @@ import yaml
 
 from gcn_cli import report
 from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.imaging import load_image, save_png
+from gcn_cli.images.files import load_image, save_png
 from gcn_cli.texture_report import Subject, verdict
 
 CONFIG = {

@@ -8,8 +8,8 @@ import torch
 from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.core.support import Machine
 from gcn_cli.field_sampling import sample
-from gcn_cli.metrics import evaluate_texture
 from gcn_cli.sampling import Request
+from gcn_cli.statistics.metrics import evaluate_texture
 
 SEEDS = tuple(range(8))
 

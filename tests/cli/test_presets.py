@@ -6,7 +6,7 @@ import pytest
 
 from gcn_cli import machine
 from gcn_cli.config import preset_names
-from gcn_cli.imaging import image_grid, load_image, save_png
+from gcn_cli.images.files import image_grid, load_image, save_png
 
 TEXTURES = Path(__file__).resolve().parents[2] / "textures"
 SMALLER = {

@@ -13,7 +13,7 @@ from gcn_cli.core.noise import NoiseSource
 from gcn_cli.core.support import Machine
 from gcn_cli.engine import open_engine
 from gcn_cli.field.ladder import reconstruct
-from gcn_cli.imaging import load_image, to_uint8
+from gcn_cli.images.files import load_image, to_uint8
 from gcn_cli.sampling import Request
 from gcn_cli.texture import draw
 from gcn_cli.texture_sampling import TextureArtist

@@ -13,7 +13,7 @@ import yaml
 
 from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.config import DEFAULT_PRESET, read_yaml, resolve
-from gcn_cli.imaging import save_png
+from gcn_cli.images.files import save_png
 from gcn_cli.rundir import read_jsonl
 
 RUN_FILES = {"run.pt", "config.yaml", "meta.json", "metrics.jsonl", "reals.png"}

@@ -14,7 +14,7 @@ from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.config import read_yaml
 from gcn_cli.core.support import Machine
 from gcn_cli.experiment import Stop
-from gcn_cli.imaging import load_image, save_png
+from gcn_cli.images.files import load_image, save_png
 from gcn_cli.rundir import read_jsonl
 
 RUN_FILES = {"run.pt", "config.yaml", "meta.json", "metrics.jsonl", "reals.png"}

@@ -32,8 +32,8 @@ def evaluate(
     """
     import torch
 
-    from gcn_cli.imaging import find_images, load_image
-    from gcn_cli.metrics import evaluate_texture
+    from gcn_cli.images.files import find_images, load_image
+    from gcn_cli.statistics.metrics import evaluate_texture
 
     files = [file for path in (*samples, *(more or [])) for file in find_images(path)]
     pictures = [load_image(file) for file in files]

@@ -77,7 +77,7 @@ def inspect(
     With --out also pictures: filters, training curve, reconstruction, samples.
     """
     from gcn_cli.checkpoint import load_checkpoint
-    from gcn_cli.imaging import load_image
+    from gcn_cli.images.files import load_image
     from gcn_cli.machine import choose_machine
 
     if out is not None and out.is_file():
@@ -296,7 +296,7 @@ def _draw(
     out: Path,
 ) -> list[Path]:
     from gcn_cli import report
-    from gcn_cli.imaging import save_png
+    from gcn_cli.images.files import save_png
 
     pictures = {"filters.png": report.filters_picture(saved.model)}
     if found is not None:

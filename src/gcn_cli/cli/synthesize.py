@@ -72,10 +72,10 @@ def synthesize(
     """
     from gcn_cli.checkpoint import load_checkpoint
     from gcn_cli.gallery import Gallery, artist_of, draw, file_name
-    from gcn_cli.imaging import png_bytes
+    from gcn_cli.images.files import png_bytes
+    from gcn_cli.images.video import Film, check_video
     from gcn_cli.machine import choose_machine
     from gcn_cli.progress import make_progress
-    from gcn_cli.video import Film, check_video
 
     request = _request(size, n, seed, seeds, tile, temperature)
     _check_out(out, len(request.seeds))

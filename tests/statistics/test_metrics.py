@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gcn_cli import metrics
 from gcn_cli.errors import ImageError
-from gcn_cli.metrics import coherence, evaluate_texture, spectrum_distance
+from gcn_cli.statistics import metrics
+from gcn_cli.statistics.metrics import coherence, evaluate_texture, spectrum_distance
 
 RELATIVE = ["struct", "gram", "colour", "swd"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gcn_cli.texture.motif import coarsest_reduction, correlation_length, motif
+from gcn_cli.statistics.motif import coarsest_reduction, correlation_length, motif
 
 
 @pytest.mark.parametrize("width", [2.0, 4.0])

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "src" / "gcn_cli"
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "gcn_cli"
 LAYERS = [
     {"__init__", "errors"},
+    {"images", "statistics"},
     {"core", "field"},
     {"engine"},
     {"texture"},
-    {"config", "imaging", "metrics", "progress", "rundir", "schema"},
+    {"config", "progress", "rundir", "schema"},
     {
         "checkpoint",
         "clock",
@@ -38,7 +39,6 @@ LAYERS = [
         "texture_packing",
         "texture_report",
         "texture_sampling",
-        "video",
     },
     {"cli"},
     {"__main__"},

@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from gcn_cli.errors import ImageError
-from gcn_cli.imaging import find_images, load_image, read_metadata
+from gcn_cli.images.files import find_images, load_image, read_metadata
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.stack([RAMP, 255 - RAMP, RAMP // 2], -1)

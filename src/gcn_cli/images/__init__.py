@@ -1,0 +1,6 @@
+"""Files and tensors, and the way between them without loss.
+
+What lives here: reading and writing pictures and films, atomic writes, grids and labelled sheets.
+What may not: a model, a recipe, a device, a word to the user other than an error's sentence. Knows
+torch, Pillow and the errors alone. Read `files` first: it says what a picture in memory is.
+"""
