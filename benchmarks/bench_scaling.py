@@ -16,7 +16,6 @@ from collections.abc import Callable
 
 import torch
 
-from gcn_cli.config import resolve
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.core.learning import likelihood_gradient, wrap_image
@@ -24,8 +23,9 @@ from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights, map_weight
 from gcn_cli.core.noise import NoiseSource
 from gcn_cli.core.support import Machine
 from gcn_cli.core.windows import WindowedField, run_windowed
-from gcn_cli.machine import choose_machine, describe
-from gcn_cli.plan import Subject, build_plan
+from gcn_cli.engine.machine import choose_machine, describe
+from gcn_cli.run.config import resolve
+from gcn_cli.run.plan import Subject, build_plan
 
 LAYERS = (LayerSpec(100, 15, 3), LayerSpec(64, 5), LayerSpec(30, 3))
 PARAMS = LangevinParams(1.0, 0.3)

@@ -23,7 +23,7 @@ from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.core.network import ConvNet, LayerSpec, Weights, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource
-from gcn_cli.machine import choose_device
+from gcn_cli.engine.machine import choose_device
 
 Run = Callable[[int], Tensor]
 NET = ConvNet((LayerSpec(100, 15, 3), LayerSpec(64, 5), LayerSpec(30, 3)))

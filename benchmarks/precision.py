@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from gcn_cli.checkpoint import Checkpoint, load_checkpoint
 from gcn_cli.core.support import Machine
-from gcn_cli.gallery import artist_of, draw
-from gcn_cli.machine import choose_machine, describe
-from gcn_cli.progress import make_progress
-from gcn_cli.sampling import Request, parse_seeds, parse_size
+from gcn_cli.engine.machine import choose_machine, describe
+from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint
+from gcn_cli.run.gallery import artist_of, draw
+from gcn_cli.run.progress import make_progress
+from gcn_cli.run.sampling import Request, parse_seeds, parse_size
 from gcn_cli.statistics.metrics import evaluate_texture
 
 FIGURES = ("struct", "gram", "spectrum_db", "colour", "swd", "coherence")

@@ -24,9 +24,7 @@ from pathlib import Path
 import torch
 from quality_table import Row, mean, table
 
-from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.config import dump, resolve
-from gcn_cli.gallery import artist_of, draw, story
+from gcn_cli.engine.machine import choose_machine, describe
 from gcn_cli.images.files import (
     atomic_write_text,
     find_images,
@@ -34,10 +32,12 @@ from gcn_cli.images.files import (
     load_image,
     save_png,
 )
-from gcn_cli.machine import choose_machine, describe
-from gcn_cli.progress import make_progress
-from gcn_cli.rundir import read_jsonl
-from gcn_cli.sampling import Request, parse_seeds, parse_size
+from gcn_cli.run.checkpoint import load_checkpoint
+from gcn_cli.run.config import dump, resolve
+from gcn_cli.run.gallery import artist_of, draw, story
+from gcn_cli.run.progress import make_progress
+from gcn_cli.run.rundir import read_jsonl
+from gcn_cli.run.sampling import Request, parse_seeds, parse_size
 from gcn_cli.statistics.metrics import evaluate_texture
 
 SHOWN, SIDE = 3, 256  # fresh samples of a model in the sheet, and the side that is shown of each

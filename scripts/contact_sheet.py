@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.images.files import labelled_sheet, load_image, resize, save_png
+from gcn_cli.run.checkpoint import load_checkpoint
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gcn_cli.config import validate
 from gcn_cli.core.network import Boundary, ConvNet, LayerSpec, LayerWeights, Weights
 from gcn_cli.core.support import Machine
-from gcn_cli.schema import Config
+from gcn_cli.run.config import validate
+from gcn_cli.run.schema import Config
 
 
 class Case(NamedTuple):
@@ -188,3 +188,18 @@ def texture_data() -> Callable[..., dict[str, Any]]:
         return data
 
     return build
+
+
+def _blurred(width: float, side: int = 64, n: int = 1, channels: int = 1, seed: int = 0) -> Tensor:
+    """Noise on a torus blurred by a Gaussian of ``width`` px, in units of contrast."""
+    rng = torch.Generator().manual_seed(seed)
+    white = torch.randn(n, channels, side, side, generator=rng)
+    f = torch.fft.fftfreq(side)
+    far = f[:, None] ** 2 + f[None] ** 2
+    y = torch.fft.ifft2(torch.fft.fft2(white) * torch.exp(-2 * (torch.pi * width) ** 2 * far)).real
+    return (y - y.mean()) / y.std()
+
+
+@pytest.fixture(scope="session")
+def blurred() -> Callable[..., Tensor]:
+    return _blurred

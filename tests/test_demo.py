@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from gcn_cli.config import choose
+from gcn_cli.run.config import choose
 
 ROOT = Path(__file__).resolve().parent.parent
 

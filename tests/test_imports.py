@@ -16,30 +16,8 @@ LAYERS = [
     {"core", "field"},
     {"engine"},
     {"texture"},
-    {"config", "progress", "rundir", "schema"},
-    {
-        "checkpoint",
-        "clock",
-        "course",
-        "estimate",
-        "experiment",
-        "field_course",
-        "field_sampling",
-        "gallery",
-        "inspection",
-        "jobs",
-        "kinds",
-        "machine",
-        "packing",
-        "plan",
-        "report",
-        "sampling",
-        "texture_cost",
-        "texture_course",
-        "texture_packing",
-        "texture_report",
-        "texture_sampling",
-    },
+    {"run"},
+    {"report"},
     {"cli"},
     {"__main__"},
 ]
@@ -126,9 +104,9 @@ def test_the_core_knows_nothing_of_the_new_field(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_only_kinds_ask_for_the_kind(name):
     """The two recipes meet in `kinds` alone."""
-    halves = {"field_course", "texture_course", "texture_packing", "packing"}
-    halves |= {"field_sampling", "texture_sampling"}
-    if name in halves or name in ("kinds", "inspection"):
+    parts = ("course", "packing", "sampling")
+    halves = {f"run.{kind}_{part}" for kind in ("field", "texture") for part in parts}
+    if name in halves or name in ("run.kinds", "report.inspection"):
         return
     assert not _own(name) & halves
 

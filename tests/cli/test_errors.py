@@ -10,7 +10,7 @@ import torch
 from gcn_cli.cli.options import parse_duration
 from gcn_cli.cli.signals import stopping
 from gcn_cli.errors import UsageError
-from gcn_cli.experiment import Stop
+from gcn_cli.run.experiment import Stop
 
 TRAIN = [
     ("--images {box}/nowhere", "{box}/nowhere does not exist"),
@@ -203,7 +203,7 @@ def test_ctrl_c_where_nothing_is_to_be_saved(gcn, run, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gcn_cli.checkpoint.load_checkpoint", interrupted)
+    monkeypatch.setattr("gcn_cli.run.checkpoint.load_checkpoint", interrupted)
     result = gcn("inspect", "--ckpt", run())
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 

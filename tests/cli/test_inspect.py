@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 
-from gcn_cli import report
-from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.config import preset_names
 from gcn_cli.core.support import Machine
 from gcn_cli.images.files import load_image
-from gcn_cli.inspection import Course, TrainingFacts, inner, reconstruct
+from gcn_cli.report import figures
+from gcn_cli.report.inspection import Course, TrainingFacts, inner, reconstruct
+from gcn_cli.run.checkpoint import load_checkpoint
+from gcn_cli.run.config import preset_names
 
 COURSE = Course(
     updates=100,
@@ -91,7 +91,7 @@ def test_pictures(gcn, trained, box, tmp_path, listing):
         *("--samples", 2, "--out", tmp_path / "report"),
     )
     names = {"filters.png", "reconstruction.png", "samples.png"}
-    names |= {"training-curve.png"} if report.can_plot() else set()
+    names |= {"training-curve.png"} if figures.can_plot() else set()
     assert listing(tmp_path) == {f"report/{name}" for name in names}
     assert {line for line in result.stdout.splitlines() if line.endswith(".png")} == {
         str(tmp_path / "report" / name) for name in names
@@ -101,7 +101,7 @@ def test_pictures(gcn, trained, box, tmp_path, listing):
 
 
 def test_without_matplotlib_the_rest_is_drawn(gcn, trained, tmp_path, listing, monkeypatch):
-    monkeypatch.setattr(report, "can_plot", lambda: False)
+    monkeypatch.setattr(figures, "can_plot", lambda: False)
     result = gcn("inspect", "--ckpt", trained["plain"], "--out", tmp_path)
     assert result.exit_code == 0
     assert "pip install 'gcn-cli[report]'" in result.stderr

@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 
-from gcn_cli import report
-from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.images.files import load_image, save_png
-from gcn_cli.texture_report import Subject, verdict
+from gcn_cli.report import figures
+from gcn_cli.report.texture import Subject, verdict
+from gcn_cli.run.checkpoint import load_checkpoint
 
 CONFIG = {
     "kind": "texture",
@@ -142,7 +142,7 @@ def test_pictures_and_page(gcn, texture_run, pictures, tmp_path, listing):
     result = gcn("inspect", "--ckpt", texture_run, "--levels", "2,0.5", *words)
     assert result.exit_code == 0, result.stderr
     names = {"chain", "samples", "denoising", "filters", "image-denoising", "image-map"}
-    names |= {"levels", "training-curve"} if report.can_plot() else set()
+    names |= {"levels", "training-curve"} if figures.can_plot() else set()
     files = {f"{name}.png" for name in names} | {"index.html"}
     assert listing(tmp_path) == {f"report/{name}" for name in files}
     assert {line for line in result.stdout.splitlines() if line.startswith(str(tmp_path))} == {
@@ -155,7 +155,7 @@ def test_pictures_and_page(gcn, texture_run, pictures, tmp_path, listing):
 
 
 def test_without_matplotlib_the_rest_is_drawn(gcn, texture_run, tmp_path, listing, monkeypatch):
-    monkeypatch.setattr(report, "can_plot", lambda: False)
+    monkeypatch.setattr(figures, "can_plot", lambda: False)
     result = gcn("inspect", "--ckpt", texture_run, "--levels", "1", "--out", tmp_path, "--json")
     assert "pip install 'gcn-cli[report]'" in result.stderr
     assert listing(tmp_path) == {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.core.support import Machine
-from gcn_cli.field_sampling import sample
-from gcn_cli.sampling import Request
+from gcn_cli.run.checkpoint import load_checkpoint
+from gcn_cli.run.field_sampling import sample
+from gcn_cli.run.sampling import Request
 from gcn_cli.statistics.metrics import evaluate_texture
 
 SEEDS = tuple(range(8))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gcn_cli.config import preset_names
+from gcn_cli.run.config import preset_names
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

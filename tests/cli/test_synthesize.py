@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from gcn_cli import __version__
-from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.images.files import load_image, read_metadata
+from gcn_cli.run.checkpoint import load_checkpoint
 
 
 def test_one_sample_beside_its_checkpoint(gcn, run, listing):

@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from gcn_cli.checkpoint import load_checkpoint
 from gcn_cli.core.noise import NoiseSource
 from gcn_cli.core.support import Machine
 from gcn_cli.engine import open_engine
 from gcn_cli.field.ladder import reconstruct
 from gcn_cli.images.files import load_image, to_uint8
-from gcn_cli.sampling import Request
+from gcn_cli.run.checkpoint import load_checkpoint
+from gcn_cli.run.sampling import Request
+from gcn_cli.run.texture_sampling import TextureArtist
 from gcn_cli.texture import draw
-from gcn_cli.texture_sampling import TextureArtist
 
 CPU = torch.device("cpu")
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
-from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.config import DEFAULT_PRESET, read_yaml, resolve
 from gcn_cli.images.files import save_png
-from gcn_cli.rundir import read_jsonl
+from gcn_cli.run.checkpoint import load_checkpoint
+from gcn_cli.run.config import DEFAULT_PRESET, read_yaml, resolve
+from gcn_cli.run.rundir import read_jsonl
 
 RUN_FILES = {"run.pt", "config.yaml", "meta.json", "metrics.jsonl", "reals.png"}
 
@@ -259,8 +259,8 @@ def test_meta_tells_the_image(trained):
 def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
     """Within a factor of five on a job of a second, where everything else weighs too."""
     from gcn_cli.core.support import Machine
-    from gcn_cli.jobs import load_jobs
-    from gcn_cli.kinds import open_course
+    from gcn_cli.run.jobs import load_jobs
+    from gcn_cli.run.kinds import open_course
 
     rate = "learning.optimiser.rate=1e-5"
     words = ["--set", "learning.updates=60", "--set", "canvas=64", "--set", rate]

@@ -10,12 +10,12 @@ import pytest
 import torch
 import yaml
 
-from gcn_cli.checkpoint import load_checkpoint
-from gcn_cli.config import read_yaml
 from gcn_cli.core.support import Machine
-from gcn_cli.experiment import Stop
 from gcn_cli.images.files import load_image, save_png
-from gcn_cli.rundir import read_jsonl
+from gcn_cli.run.checkpoint import load_checkpoint
+from gcn_cli.run.config import read_yaml
+from gcn_cli.run.experiment import Stop
+from gcn_cli.run.rundir import read_jsonl
 
 RUN_FILES = {"run.pt", "config.yaml", "meta.json", "metrics.jsonl", "reals.png"}
 YIELDS = [(1, 25), (2, 30), (3, 31), (4, 32), (5, 57), (6, 62), (7, 63), (8, 64)]
@@ -77,9 +77,11 @@ def test_pictures_of_learning_are_of_the_size_at_work(trained):
 
 
 def test_progress_tells_loss_and_gap(gcn, box, tmp_path, monkeypatch):
-    from gcn_cli.progress import PlainProgress
+    from gcn_cli.run.progress import PlainProgress
 
-    monkeypatch.setattr("gcn_cli.progress.make_progress", lambda quiet: PlainProgress(interval=0.0))
+    monkeypatch.setattr(
+        "gcn_cli.run.progress.make_progress", lambda quiet: PlainProgress(interval=0.0)
+    )
     lines = _train(gcn, box, tmp_path).stderr.splitlines()
     assert "ash 25/64  size 1/2  loss 0." in lines[1]
     assert "  left " in lines[1]
@@ -125,7 +127,7 @@ def test_dry_run_tells_the_sizes_and_why(gcn, box, tmp_path, listing, lots):
 
 
 def test_a_budget_lowers_all_updates_by_one_factor_and_says_so(gcn, box, tmp_path, monkeypatch):
-    monkeypatch.setattr("gcn_cli.texture_cost.total_seconds", lambda plan, each: 100.0)
+    monkeypatch.setattr("gcn_cli.run.texture_cost.total_seconds", lambda plan, each: 100.0)
     result = _train(gcn, box, tmp_path, "--set", "budget=50")
     assert result.exit_code == 0, result.stderr
     line = next(line for line in result.stderr.splitlines() if "budget" in line)
@@ -155,9 +157,9 @@ def test_dry_run_tells_what_the_budget_will_do(gcn, box, tmp_path):
 
 
 def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
-    from gcn_cli.config import resolve
-    from gcn_cli.jobs import load_jobs
-    from gcn_cli.kinds import open_course
+    from gcn_cli.run.config import resolve
+    from gcn_cli.run.jobs import load_jobs
+    from gcn_cli.run.kinds import open_course
 
     words = ("--set", "reconstruction.updates=100", "--set", "likelihood.updates=20")
     words += ("--set", "sampler.steps=20", "--set", "output.grid_every=100000")
@@ -183,7 +185,7 @@ def stopped(gcn, box, tmp_path, monkeypatch):
                 return len(read_jsonl(tmp_path / "00000-ash" / "metrics.jsonl")) >= yields
 
         with monkeypatch.context() as patch:
-            patch.setattr("gcn_cli.experiment.Stop", Counted)
+            patch.setattr("gcn_cli.run.experiment.Stop", Counted)
             result = _train(gcn, box, tmp_path, *words)
         assert result.exit_code == 0, result.stderr
         assert "time is up; go on with" in result.stderr

@@ -194,13 +194,13 @@ def test_kernel_noise_is_normal_and_keyed_by_chain_step_and_purpose(device, monk
 def test_learning_and_sampling_repeat_and_resume_on_the_device(
     small_config, picture, tmp_path, precision
 ):
-    from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from gcn_cli.core.schedule import begin, current_model, learn
     from gcn_cli.core.support import Machine
     from gcn_cli.core.synthesis import final_images, synthesize
-    from gcn_cli.jobs import mean_colour
-    from gcn_cli.packing import state_to
-    from gcn_cli.plan import Subject, build_plan
+    from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from gcn_cli.run.field_packing import state_to
+    from gcn_cli.run.jobs import mean_colour
+    from gcn_cli.run.plan import Subject, build_plan
 
     machine = Machine(torch.device("cuda"), precision)
     config = small_config(learning={"chains": "restart"})

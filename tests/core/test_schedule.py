@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.core.learning import Moments, parameters
 from gcn_cli.core.network import map_weights
 from gcn_cli.core.schedule import begin, current_model, learn
 from gcn_cli.errors import DivergenceError
-from gcn_cli.jobs import mean_colour
-from gcn_cli.packing import state_to
-from gcn_cli.plan import Subject, build_plan
+from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gcn_cli.run.field_packing import state_to
+from gcn_cli.run.jobs import mean_colour
+from gcn_cli.run.plan import Subject, build_plan
 
 
 class Run:

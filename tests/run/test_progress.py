@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gcn_cli.progress import NullProgress, PlainProgress, TqdmProgress, make_progress
+from gcn_cli.run.progress import NullProgress, PlainProgress, TqdmProgress, make_progress
 
 
 def drive(progress):

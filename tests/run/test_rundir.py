@@ -9,7 +9,7 @@ import pytest
 
 from gcn_cli import __version__
 from gcn_cli.errors import GcnError
-from gcn_cli.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
+from gcn_cli.run.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
 
 
 def test_numbers_rise_whatever_the_name(tmp_path):

@@ -31,16 +31,6 @@ def _recipe(**changes: Any) -> Recipe:
     return Recipe(**{**RECIPE, **parts})
 
 
-def _blurred(width: float, side: int = 64, n: int = 1, channels: int = 1, seed: int = 0) -> Tensor:
-    """Noise on a torus blurred by a Gaussian of ``width`` px, in units of contrast."""
-    rng = torch.Generator().manual_seed(seed)
-    white = torch.randn(n, channels, side, side, generator=rng)
-    f = torch.fft.fftfreq(side)
-    far = f[:, None] ** 2 + f[None] ** 2
-    y = torch.fft.ifft2(torch.fft.fft2(white) * torch.exp(-2 * (torch.pi * width) ** 2 * far)).real
-    return (y - y.mean()) / y.std()
-
-
 class Course(NamedTuple):
     """A whole course of learning, yield by yield."""
 
@@ -58,11 +48,6 @@ class Course(NamedTuple):
 @pytest.fixture(scope="session")
 def recipe() -> Callable[..., Recipe]:
     return _recipe
-
-
-@pytest.fixture(scope="session")
-def blurred() -> Callable[..., Tensor]:
-    return _blurred
 
 
 @pytest.fixture(scope="session")
@@ -84,15 +69,15 @@ def run(machine: Machine) -> Callable[..., Course]:
 
 
 @pytest.fixture(scope="session")
-def course(run: Callable[..., Course]) -> Course:
+def course(run: Callable[..., Course], blurred: Callable[..., Tensor]) -> Course:
     """Two sizes, both acts, a few updates each."""
-    return run(_recipe(sizes={"coarsest": 2}), _blurred(2.0))
+    return run(_recipe(sizes={"coarsest": 2}), blurred(2.0))
 
 
 @pytest.fixture(scope="session")
-def learned(run: Callable[..., Course]) -> Course:
+def learned(run: Callable[..., Course], blurred: Callable[..., Tensor]) -> Course:
     """One size, learned until blurred noise looks like it."""
     reconstruction = {"updates": 150, "batch": 4, "rate": 1e-2}
     likelihood = {"updates": 24, "levels": 4, "canvas": 40, "rate": 5e-5, "vote_rate": 4e-3}
     recipe = _recipe(reconstruction=reconstruction, likelihood=likelihood, sampler={"steps": 60})
-    return run(recipe, _blurred(1.0))
+    return run(recipe, blurred(1.0))

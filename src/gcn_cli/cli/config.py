@@ -20,7 +20,7 @@ app = typer.Typer(
 @app.command("list", epilog=examples("gcn config list"))
 def list_presets() -> None:
     """Print every preset and what it is for."""
-    from gcn_cli.config import preset_names, resolve
+    from gcn_cli.run.config import preset_names, resolve
 
     names = preset_names()
     width = max((len(name) for name in names), default=0)
@@ -37,7 +37,7 @@ def show(
     ] = None,
 ) -> None:
     """Print the resolved YAML, every default filled in."""
-    from gcn_cli.config import choose, dump
+    from gcn_cli.run.config import choose, dump
 
     typer.echo(dump(choose(name, None, sets or [])), nl=False)
 
@@ -48,7 +48,7 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file
 
     Silent on stdout; exit code 2 and one sentence if something is wrong.
     """
-    from gcn_cli.config import resolve
+    from gcn_cli.run.config import resolve
 
     config = resolve(None, file)
     layers = len(config.layers)

@@ -14,8 +14,8 @@ def register(app: typer.Typer) -> None:
 
 def doctor(as_json: AsJson = False) -> None:
     """Tell versions, device, memory and precision."""
-    from gcn_cli.config import preset_folder, preset_names
-    from gcn_cli.machine import facts
+    from gcn_cli.engine.machine import facts
+    from gcn_cli.run.config import preset_folder, preset_names
 
     told = {**facts(), "preset_folder": str(preset_folder()), "presets": preset_names()}
     if as_json:

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from gcn_cli.checkpoint import Checkpoint as Saved
     from gcn_cli.core.support import Machine
-    from gcn_cli.inspection import (
+    from gcn_cli.report.inspection import (
         Course,
         FieldFacts,
         Reconstruction,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
         SampleFacts,
         TrainingFacts,
     )
+    from gcn_cli.run.checkpoint import Checkpoint as Saved
 
 _EXAMPLES = examples(
     "gcn inspect --ckpt runs/00007-brick",
@@ -76,9 +76,9 @@ def inspect(
 
     With --out also pictures: filters, training curve, reconstruction, samples.
     """
-    from gcn_cli.checkpoint import load_checkpoint
+    from gcn_cli.engine.machine import choose_machine
     from gcn_cli.images.files import load_image
-    from gcn_cli.machine import choose_machine
+    from gcn_cli.run.checkpoint import load_checkpoint
 
     if out is not None and out.is_file():
         raise UsageError(f"--out is a folder, and {out} is a file")
@@ -123,10 +123,10 @@ def _texture(
     out: Path | None,
 ) -> Iterable[Path]:
     """Tell of a model of all noise levels; returns the files written."""
-    from gcn_cli import report, texture_report
-    from gcn_cli.inspection import read_records
+    from gcn_cli.report import figures, texture
+    from gcn_cli.report.facts import Settings, examine, in_units
+    from gcn_cli.report.inspection import read_records
     from gcn_cli.texture.draw import Machine as Place
-    from gcn_cli.texture.facts import Settings, examine, in_units
 
     model = saved.model
     _check_levels(levels, [size.levels for size in model.sizes])
@@ -139,22 +139,22 @@ def _texture(
         None if image is None else in_units(model, image[None])[0],
     )
     name, records = saved.config.name, read_records(ckpt)
-    subject = texture_report.Subject(
+    subject = texture.Subject(
         model, saved.observed, name, saved.fingerprint, saved.complete, records
     )
     if as_json:
-        print_json(texture_report.as_data(subject, facts))
+        print_json(texture.as_data(subject, facts))
     else:
-        for table in texture_report.tables(subject, facts):
+        for table in texture.tables(subject, facts):
             print_table(*table)
-        for line in texture_report.sentences(subject, facts):
+        for line in texture.sentences(subject, facts):
             typer.echo(line)
     if out is None:
         return []
-    if not report.can_plot():
+    if not figures.can_plot():
         say("no curves: they need matplotlib; pip install 'gcn-cli[report]'")
     try:
-        return texture_report.write_report(subject, facts, out)
+        return texture.write_report(subject, facts, out)
     except OSError as error:
         raise GcnError(f"cannot write pictures to {out}: {error.strerror}") from error
 
@@ -180,7 +180,7 @@ def _field(
     out: Path | None,
 ) -> Iterable[Path]:
     """Tell of a model of the paper's; returns the files written."""
-    from gcn_cli.inspection import (
+    from gcn_cli.report.inspection import (
         field_facts,
         read_records,
         reconstruct,
@@ -295,24 +295,24 @@ def _draw(
     drawn: Tensor | None,
     out: Path,
 ) -> list[Path]:
-    from gcn_cli import report
     from gcn_cli.images.files import save_png
+    from gcn_cli.report import figures
 
-    pictures = {"filters.png": report.filters_picture(saved.model)}
+    pictures = {"filters.png": figures.filters_picture(saved.model)}
     if found is not None:
-        pictures["reconstruction.png"] = report.reconstruction_picture(found)
+        pictures["reconstruction.png"] = figures.reconstruction_picture(found)
     if drawn is not None:
-        pictures["samples.png"] = report.samples_picture(saved.observed[0], drawn)
+        pictures["samples.png"] = figures.samples_picture(saved.observed[0], drawn)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():
             save_png(out / name, picture)
         paths = [out / name for name in pictures]
-        if records and report.can_plot():
-            report.training_curve(records, out / "training-curve.png")
+        if records and figures.can_plot():
+            figures.training_curve(records, out / "training-curve.png")
             paths.append(out / "training-curve.png")
     except OSError as error:
         raise GcnError(f"cannot write pictures to {out}: {error.strerror}") from error
-    if records and not report.can_plot():
+    if records and not figures.can_plot():
         say("no training-curve.png: it needs matplotlib; pip install 'gcn-cli[report]'")
     return paths

@@ -13,7 +13,7 @@ from gcn_cli.cli.options import Checkpoint, Device, Precision, Quiet, examples
 from gcn_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from gcn_cli.sampling import Request
+    from gcn_cli.run.sampling import Request
 
 _EXAMPLES = examples(
     "gcn synthesize --ckpt runs/00007-brick --size 512x384 --n 4",
@@ -70,12 +70,12 @@ def synthesize(
     Prints the path of every file written: one picture per seed, and a grid of several.
     A seed gives the same picture alone or among others, on the same kind of machine.
     """
-    from gcn_cli.checkpoint import load_checkpoint
-    from gcn_cli.gallery import Gallery, artist_of, draw, file_name
+    from gcn_cli.engine.machine import choose_machine
     from gcn_cli.images.files import png_bytes
     from gcn_cli.images.video import Film, check_video
-    from gcn_cli.machine import choose_machine
-    from gcn_cli.progress import make_progress
+    from gcn_cli.run.checkpoint import load_checkpoint
+    from gcn_cli.run.gallery import Gallery, artist_of, draw, file_name
+    from gcn_cli.run.progress import make_progress
 
     request = _request(size, n, seed, seeds, tile, temperature)
     _check_out(out, len(request.seeds))
@@ -112,7 +112,7 @@ def synthesize(
 def _request(
     size: str, n: int, seed: int, seeds: str | None, tile: str, temperature: float
 ) -> Request:
-    from gcn_cli.sampling import Request, parse_seeds, parse_size
+    from gcn_cli.run.sampling import Request, parse_seeds, parse_size
 
     if tile not in _TILINGS:
         raise UsageError(f"--tile is one of {', '.join(_TILINGS)}, not '{tile}'")

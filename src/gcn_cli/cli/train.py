@@ -14,8 +14,8 @@ from gcn_cli.errors import DivergenceError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from gcn_cli.core.support import Machine
-    from gcn_cli.course import Course
-    from gcn_cli.experiment import Stop, TrainResult
+    from gcn_cli.run.course import Course
+    from gcn_cli.run.experiment import Stop, TrainResult
 
 _EXAMPLES = examples(
     "gcn train --images brick.png",
@@ -88,11 +88,11 @@ def train(
     overrides += [] if each is None else [f"images.mode={'each' if each else 'joint'}"]
     overrides += [] if seed is None else [f"seed={seed}"]
 
-    from gcn_cli.config import choose
-    from gcn_cli.experiment import Stop
-    from gcn_cli.jobs import load_jobs
-    from gcn_cli.kinds import open_course
-    from gcn_cli.machine import choose_machine, describe
+    from gcn_cli.engine.machine import choose_machine, describe
+    from gcn_cli.run.config import choose
+    from gcn_cli.run.experiment import Stop
+    from gcn_cli.run.jobs import load_jobs
+    from gcn_cli.run.kinds import open_course
 
     chosen = choose(config, preset, overrides)
     machine = choose_machine(device, precision, chosen.precision)
@@ -115,8 +115,8 @@ def train(
 
 
 def _train_all(courses: list[Course], out: Path, machine: Machine, stop: Stop, quiet: bool) -> None:
-    from gcn_cli.experiment import train_job
-    from gcn_cli.progress import make_progress
+    from gcn_cli.run.experiment import train_job
+    from gcn_cli.run.progress import make_progress
 
     diverged = []
     for number, course in enumerate(courses):
@@ -148,11 +148,11 @@ def _resume(
     deadline: float | None,
     quiet: bool,
 ) -> None:
-    from gcn_cli.checkpoint import load_checkpoint
-    from gcn_cli.config import resolve
-    from gcn_cli.experiment import Stop, resume_job
-    from gcn_cli.machine import choose_machine, describe
-    from gcn_cli.progress import make_progress
+    from gcn_cli.engine.machine import choose_machine, describe
+    from gcn_cli.run.checkpoint import load_checkpoint
+    from gcn_cli.run.config import resolve
+    from gcn_cli.run.experiment import Stop, resume_job
+    from gcn_cli.run.progress import make_progress
 
     folder = folder if folder.is_dir() else folder.parent
     saved = load_checkpoint(folder)  # a missing or damaged one is the first thing to tell
@@ -200,7 +200,7 @@ def _refuse_beside_resume(
 
 
 def _without_finished(courses: list[Course], out: Path, quiet: bool) -> list[Course]:
-    from gcn_cli.experiment import finished_run
+    from gcn_cli.run.experiment import finished_run
 
     left = []
     for course in courses:
@@ -213,8 +213,8 @@ def _without_finished(courses: list[Course], out: Path, quiet: bool) -> list[Cou
 
 
 def _tell_cost(courses: list[Course], machine: Machine, quiet: bool) -> None:
-    from gcn_cli.clock import clock_text
-    from gcn_cli.config import dump
+    from gcn_cli.run.clock import clock_text
+    from gcn_cli.run.config import dump
 
     typer.echo(dump(courses[0].config), nl=False)
     if quiet:

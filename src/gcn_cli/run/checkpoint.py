@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from gcn_cli import __version__
-from gcn_cli.config import validate
 from gcn_cli.errors import CheckpointError, GcnError
 from gcn_cli.images.files import atomic_write_bytes
-from gcn_cli.kinds import KINDS
-from gcn_cli.schema import Config
+from gcn_cli.run.config import validate
+from gcn_cli.run.kinds import KINDS
+from gcn_cli.run.schema import Config
 
 FORMAT, VERSION = "gcn-checkpoint", 2
 _WRITERS = {1: "0.1"}

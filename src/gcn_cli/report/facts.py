@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gcn_cli.core.noise import NoiseSource
 from gcn_cli.errors import ImageError
-from gcn_cli.texture import measure
+from gcn_cli.report import measure
 from gcn_cli.texture.draw import Machine, Model, draw
 from gcn_cli.texture.plan import at_size
 

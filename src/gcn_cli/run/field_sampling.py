@@ -9,8 +9,8 @@ from gcn_cli.core.model import Model
 from gcn_cli.core.support import Machine
 from gcn_cli.core.synthesis import SynthesisInfo, synthesize
 from gcn_cli.errors import UsageError
-from gcn_cli.estimate import chain_bytes
-from gcn_cli.sampling import Frame, Request, check_sides, fit_canvas, fitting_batch
+from gcn_cli.run.estimate import chain_bytes
+from gcn_cli.run.sampling import Frame, Request, check_sides, fit_canvas, fitting_batch
 
 _WINDOW = 1024  # units of the top layer; wider canvases are computed window by window
 
@@ -54,7 +54,7 @@ def sample(model: Model, request: Request, machine: Machine) -> Iterator[Synthes
 
 @dataclass(frozen=True)
 class FieldArtist:
-    """See `gcn_cli.sampling.Artist`."""
+    """See `gcn_cli.run.sampling.Artist`."""
 
     model: Model
 

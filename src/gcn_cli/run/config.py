@@ -2,7 +2,7 @@
 
 Precedence: dotted overrides (``--set a.b=v``) > ``--config file.yaml`` > preset > default.
 Unknown keys are refused with the nearest known name. ``kind`` says which model a config follows,
-see `gcn_cli.schema`.
+see `gcn_cli.run.schema`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from gcn_cli.errors import ConfigError
-from gcn_cli.schema import DEFAULT_KIND, KINDS, Config
+from gcn_cli.run.schema import DEFAULT_KIND, KINDS, Config
 
 DEFAULT_PRESET = "texture"
 _OLD = "levels"  # a key of every config of version 0.1, and of none since
@@ -29,7 +29,7 @@ _NOW = {"pace": "budget", "learning": "reconstruction", "langevin": "noise", "sa
 def preset_folder() -> Path:
     """Where the shipped presets lie: inside the package, or beside src/ in a checkout."""
     packaged = Path(str(resources.files("gcn_cli") / "configs"))
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[3] / "configs"
 
 
 def preset_names() -> list[str]:

@@ -13,8 +13,8 @@ from gcn_cli.core.learning import AdamParams, LearningParams, SgdParams
 from gcn_cli.core.model import SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec
 from gcn_cli.errors import ConfigError, ImageError
-from gcn_cli.jobs import check_contrast
-from gcn_cli.schema import AdamConfig, FieldConfig, LayerConfig, LearningConfig
+from gcn_cli.run.jobs import check_contrast
+from gcn_cli.run.schema import AdamConfig, FieldConfig, LayerConfig, LearningConfig
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from gcn_cli.engine import open_engine
 from gcn_cli.errors import ImageError
 from gcn_cli.field import ladder, learning
 from gcn_cli.field.network import LayerSpec, NoiseNet, initial_weights
-from gcn_cli.texture import facts, measure
+from gcn_cli.report import facts, measure
+from gcn_cli.report.facts import ALIKE, EXPLAINED, ImageLevel, Settings, examine, judge
 from gcn_cli.texture.draw import Machine, Model, SizeModel, draw
-from gcn_cli.texture.facts import ALIKE, EXPLAINED, ImageLevel, Settings, examine, judge
 from gcn_cli.texture.learn import begin, learn, model_of
 from gcn_cli.texture.plan import make_plan
 from gcn_cli.texture.recipe import Recipe

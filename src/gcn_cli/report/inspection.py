@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcn_cli.checkpoint import Checkpoint
 from gcn_cli.core.energy import reconstruction
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.learning import wrap_image
@@ -23,12 +22,13 @@ from gcn_cli.core.model import Model
 from gcn_cli.core.support import Machine
 from gcn_cli.core.synthesis import final_images
 from gcn_cli.errors import ImageError
-from gcn_cli.field_course import layer_text, plan_job
-from gcn_cli.field_sampling import sample
-from gcn_cli.jobs import Job, prepare_image
-from gcn_cli.rundir import read_jsonl
-from gcn_cli.sampling import Request, cut
-from gcn_cli.schema import FieldConfig
+from gcn_cli.run.checkpoint import Checkpoint
+from gcn_cli.run.field_course import layer_text, plan_job
+from gcn_cli.run.field_sampling import sample
+from gcn_cli.run.jobs import Job, prepare_image
+from gcn_cli.run.rundir import read_jsonl
+from gcn_cli.run.sampling import Request, cut
+from gcn_cli.run.schema import FieldConfig
 
 Record = dict[str, Any]
 

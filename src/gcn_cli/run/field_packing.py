@@ -18,7 +18,7 @@ from gcn_cli.core.learning import Moments, as_weights, parameters
 from gcn_cli.core.model import Model, SamplerParams
 from gcn_cli.core.network import ConvNet, LayerSpec, Weights
 from gcn_cli.core.schedule import LearningState
-from gcn_cli.schema import Config, FieldConfig
+from gcn_cli.run.schema import Config, FieldConfig
 
 
 def pack_model(model: Model) -> dict[str, Any]:

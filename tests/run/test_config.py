@@ -9,14 +9,14 @@ import pytest
 import torch
 import yaml
 
-from gcn_cli.config import dump, load_preset, preset_names, resolve, validate
 from gcn_cli.core.learning import AdamParams, SgdParams
 from gcn_cli.errors import ConfigError, ImageError
-from gcn_cli.jobs import Job, mean_colour
-from gcn_cli.kinds import open_course
-from gcn_cli.plan import Subject, build_plan, minimum_side
+from gcn_cli.run.config import dump, load_preset, preset_names, resolve, validate
+from gcn_cli.run.jobs import Job, mean_colour
+from gcn_cli.run.kinds import open_course
+from gcn_cli.run.plan import Subject, build_plan, minimum_side
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 PAPER = ["paper-cd", "paper-object", "paper-texture"]
 

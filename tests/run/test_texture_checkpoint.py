@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from gcn_cli.config import validate
 from gcn_cli.errors import CheckpointError
-from gcn_cli.jobs import Job, mean_colour
-from gcn_cli.kinds import open_course
+from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gcn_cli.run.config import validate
+from gcn_cli.run.jobs import Job, mean_colour
+from gcn_cli.run.kinds import open_course
 
 PIXELS = 48
 

@@ -8,15 +8,15 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from gcn_cli import packing, texture_packing
-from gcn_cli.course import Course
-from gcn_cli.field_course import field_course
-from gcn_cli.field_sampling import FieldArtist
-from gcn_cli.jobs import Job
-from gcn_cli.sampling import Artist
-from gcn_cli.schema import Config
-from gcn_cli.texture_course import texture_course
-from gcn_cli.texture_sampling import TextureArtist
+from gcn_cli.run import field_packing, texture_packing
+from gcn_cli.run.course import Course
+from gcn_cli.run.field_course import field_course
+from gcn_cli.run.field_sampling import FieldArtist
+from gcn_cli.run.jobs import Job
+from gcn_cli.run.sampling import Artist
+from gcn_cli.run.schema import Config
+from gcn_cli.run.texture_course import texture_course
+from gcn_cli.run.texture_sampling import TextureArtist
 
 
 class Packing(Protocol):
@@ -49,7 +49,7 @@ class Kind:
 
 KINDS = {
     "texture": Kind(texture_course, texture_packing, TextureArtist),
-    "field": Kind(field_course, packing, FieldArtist),
+    "field": Kind(field_course, field_packing, FieldArtist),
 }
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gcn_cli.core.support import Machine
-from gcn_cli.jobs import Job
-from gcn_cli.schema import Config
+from gcn_cli.run.jobs import Job
+from gcn_cli.run.schema import Config
 
 State = Any
 """Where learning of one kind stands. A run only hands it on."""

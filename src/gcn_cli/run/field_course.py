@@ -14,13 +14,13 @@ from gcn_cli.core.model import Model
 from gcn_cli.core.network import LayerSpec
 from gcn_cli.core.schedule import LearningState, begin, current_model, learn
 from gcn_cli.core.support import Machine
-from gcn_cli.course import Course, Estimate, Told
 from gcn_cli.errors import ConfigError, ImageError
-from gcn_cli.estimate import estimate, update_cost
-from gcn_cli.jobs import Job
-from gcn_cli.packing import state_to
-from gcn_cli.plan import Subject, build_plan
-from gcn_cli.schema import FieldConfig
+from gcn_cli.run.course import Course, Estimate, Told
+from gcn_cli.run.estimate import estimate, update_cost
+from gcn_cli.run.field_packing import state_to
+from gcn_cli.run.jobs import Job
+from gcn_cli.run.plan import Subject, build_plan
+from gcn_cli.run.schema import FieldConfig
 
 _HUGE, _MODERATE = 12, 6  # sides of an image, in fields of view of the network
 _SHOWN = 16
@@ -46,7 +46,7 @@ def field_course(config: FieldConfig, job: Job) -> FieldCourse:
 
 @dataclass(frozen=True)
 class FieldCourse:
-    """See `gcn_cli.course.Course`."""
+    """See `gcn_cli.run.course.Course`."""
 
     config: FieldConfig
     job: Job

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gcn_cli.clock import Clock, clock_text
-from gcn_cli.estimate import update_cost
-from gcn_cli.plan import Subject, build_plan
+from gcn_cli.run.clock import Clock, clock_text
+from gcn_cli.run.estimate import update_cost
+from gcn_cli.run.plan import Subject, build_plan
 
 
 def _clock(*times):

@@ -22,7 +22,7 @@ from gcn_cli.core.network import Boundary, ConvNet, initial_weights, map_weights
 from gcn_cli.core.noise import NoiseSource
 from gcn_cli.core.schedule import begin, learn
 from gcn_cli.core.support import Machine
-from gcn_cli.course import Estimate
+from gcn_cli.run.course import Estimate
 
 _FIXED = 1e8  # multiply-adds per pass and layer: small maps keep the machine less busy
 _CALIBRATION = 4  # timed steps, and updates; the first one warms caches up

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gcn_cli.field.network import LayerSpec, NoiseNet, Weights, initial_weights
 from gcn_cli.field.optimise import Moments
-from gcn_cli.schema import Config, TextureConfig
+from gcn_cli.run.schema import Config, TextureConfig
 from gcn_cli.texture.draw import Model, SizeModel
 from gcn_cli.texture.learn import ACTS, State
 

@@ -14,19 +14,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gcn_cli.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from gcn_cli.clock import Clock, clock_text
-from gcn_cli.config import dump
 from gcn_cli.core.support import Machine
-from gcn_cli.course import Course, State, Told
+from gcn_cli.engine.machine import is_out_of_memory
 from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted
 from gcn_cli.images.files import atomic_write_text, image_grid, save_png
-from gcn_cli.jobs import Job
-from gcn_cli.kinds import open_course
-from gcn_cli.machine import is_out_of_memory
-from gcn_cli.progress import Progress
-from gcn_cli.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
-from gcn_cli.schema import Config
+from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gcn_cli.run.clock import Clock, clock_text
+from gcn_cli.run.config import dump
+from gcn_cli.run.course import Course, State, Told
+from gcn_cli.run.jobs import Job
+from gcn_cli.run.kinds import open_course
+from gcn_cli.run.progress import Progress
+from gcn_cli.run.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
+from gcn_cli.run.schema import Config
 
 _REALS = 16
 

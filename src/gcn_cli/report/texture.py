@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import Tensor
 
-from gcn_cli import report
 from gcn_cli.images.files import (
     atomic_write_bytes,
     atomic_write_text,
@@ -20,8 +19,9 @@ from gcn_cli.images.files import (
     labelled_sheet,
     save_png,
 )
+from gcn_cli.report import figures
+from gcn_cli.report.facts import Facts, ImageFacts, SizeFacts, View, steps_of
 from gcn_cli.texture.draw import Model
-from gcn_cli.texture.facts import Facts, ImageFacts, SizeFacts, View, steps_of
 from gcn_cli.texture.learn import ACTS
 
 Record = Mapping[str, Any]
@@ -230,13 +230,13 @@ def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
     sizes = [f"1/{size.reduction}" for size in facts.sizes]
     told = {
         "chain.png": chain_strip(model, facts),
-        "samples.png": report.samples_picture(
+        "samples.png": figures.samples_picture(
             subject.observed[0].cpu(), model.to_grey(facts.chains.samples).cpu()
         ),
         "denoising.png": views_sheet(model, sizes, facts.views),
         "filters.png": labelled_sheet(
             [
-                (name, [report.filter_grid(size.weights.filters[0], columns=16)])
+                (name, [figures.filter_grid(size.weights.filters[0], columns=16)])
                 for name, size in zip(sizes, model.sizes, strict=True)
             ]
         ),
@@ -374,7 +374,7 @@ def write_report(subject: Subject, facts: Facts, out: Path) -> list[Path]:
     for name, picture in pictures(subject, facts).items():
         save_png(out / name, picture)
         names.append(name)
-    if report.can_plot():
+    if figures.can_plot():
         loss_curves(facts, out / "levels.png")
         names.append("levels.png")
         if subject.records:

@@ -9,20 +9,20 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from gcn_cli import texture_cost as cost
-from gcn_cli.clock import clock_text
 from gcn_cli.core.noise import derive_seed
 from gcn_cli.core.support import Machine
-from gcn_cli.course import Course, Estimate, Told
 from gcn_cli.errors import ConfigError, ImageError
 from gcn_cli.field.network import LayerSpec
-from gcn_cli.jobs import Job, check_contrast
-from gcn_cli.schema import TextureConfig
+from gcn_cli.run import texture_cost as cost
+from gcn_cli.run.clock import clock_text
+from gcn_cli.run.course import Course, Estimate, Told
+from gcn_cli.run.jobs import Job, check_contrast
+from gcn_cli.run.schema import TextureConfig
+from gcn_cli.run.texture_packing import state_to
 from gcn_cli.texture import draw
 from gcn_cli.texture.draw import Model
 from gcn_cli.texture.learn import ACTS, BLOCK, Act, Info, State, begin, learn, model_of
 from gcn_cli.texture.plan import Plan, make_plan
-from gcn_cli.texture_packing import state_to
 
 _SHOWN = 2  # fresh samples in a picture of learning
 
@@ -48,7 +48,7 @@ def _in_contrast(job: Job) -> Tensor:
 
 @dataclass(frozen=True)
 class TextureCourse:
-    """See `gcn_cli.course.Course`."""
+    """See `gcn_cli.run.course.Course`."""
 
     config: TextureConfig
     job: Job

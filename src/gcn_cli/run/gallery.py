@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from gcn_cli import __version__
-from gcn_cli.checkpoint import Checkpoint
 from gcn_cli.core.support import Machine
+from gcn_cli.engine.machine import is_out_of_memory
 from gcn_cli.errors import DeviceError, DivergenceError, GcnError
 from gcn_cli.images.files import image_grid, resize, save_png
-from gcn_cli.kinds import KINDS
-from gcn_cli.machine import is_out_of_memory
-from gcn_cli.progress import Progress
-from gcn_cli.sampling import Artist, Frame, Request, batches, cut
+from gcn_cli.run.checkpoint import Checkpoint
+from gcn_cli.run.kinds import KINDS
+from gcn_cli.run.progress import Progress
+from gcn_cli.run.sampling import Artist, Frame, Request, batches, cut
 
 _GRID_MOST = 36  # pictures in a grid
 _GRID_SIDE = 384  # px of a picture in a grid, at most

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gcn_cli.core.support import Machine
+from gcn_cli.engine.machine import free_memory
 from gcn_cli.errors import UsageError
-from gcn_cli.machine import free_memory
 
 Tiling = Literal["none", "x", "y", "xy"]
 MAX_SIDE = 32768

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gcn_cli.errors import ImageError
 from gcn_cli.images.files import find_images, load_image, resize
-from gcn_cli.schema import Config
+from gcn_cli.run.schema import Config
 
 _FLAT = 0.5  # grey levels of contrast below which nothing can be learned
 
