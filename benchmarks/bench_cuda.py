@@ -21,12 +21,12 @@ from bench_step import NET, PARAMS, convolutions, plain_steps
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from gcn_cli.core.device import DeviceBasis
-from gcn_cli.core.fused import FusedBasis
-from gcn_cli.core.langevin import ChainState, run_langevin
-from gcn_cli.core.network import Weights, initial_weights, map_weights
-from gcn_cli.core.noise import NoiseSource
-from gcn_cli.core.replay import Recording
+from gcn_cli.engine import NoiseSource
+from gcn_cli.engine.device import DeviceBasis
+from gcn_cli.engine.fused import FusedBasis
+from gcn_cli.engine.replay import Recording
+from gcn_cli.field.convnet import Weights, initial_weights, map_weights
+from gcn_cli.field.langevin import ChainState, run_langevin
 
 STEPS = 10
 CUDA = torch.device("cuda")

@@ -16,14 +16,14 @@ from collections.abc import Callable
 
 import torch
 
-from gcn_cli.core.fused import FusedBasis
-from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
-from gcn_cli.core.learning import likelihood_gradient, wrap_image
-from gcn_cli.core.network import ConvNet, LayerSpec, initial_weights, map_weights
-from gcn_cli.core.noise import NoiseSource
-from gcn_cli.core.support import Machine
-from gcn_cli.core.windows import WindowedField, run_windowed
+from gcn_cli.engine import NoiseSource, likelihood_gradient
+from gcn_cli.engine.bands import WindowedField, run_windowed
+from gcn_cli.engine.fused import FusedBasis
 from gcn_cli.engine.machine import choose_machine, describe
+from gcn_cli.engine.support import Machine
+from gcn_cli.field.convnet import ConvNet, LayerSpec, initial_weights, map_weights
+from gcn_cli.field.langevin import ChainState, LangevinParams, run_langevin
+from gcn_cli.field.likelihood import wrap_image
 from gcn_cli.run.config import resolve
 from gcn_cli.run.plan import Subject, build_plan
 

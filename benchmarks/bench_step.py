@@ -19,11 +19,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gcn_cli.core.fused import FusedBasis
-from gcn_cli.core.langevin import ChainState, LangevinParams, run_langevin
-from gcn_cli.core.network import ConvNet, LayerSpec, Weights, initial_weights, map_weights
-from gcn_cli.core.noise import NoiseSource
+from gcn_cli.engine import NoiseSource
+from gcn_cli.engine.fused import FusedBasis
 from gcn_cli.engine.machine import choose_device
+from gcn_cli.field.convnet import ConvNet, LayerSpec, Weights, initial_weights, map_weights
+from gcn_cli.field.langevin import ChainState, LangevinParams, run_langevin
 
 Run = Callable[[int], Tensor]
 NET = ConvNet((LayerSpec(100, 15, 3), LayerSpec(64, 5), LayerSpec(30, 3)))

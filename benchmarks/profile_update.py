@@ -16,8 +16,9 @@ from bench_step import NET, fused_steps, plain_steps
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from gcn_cli.core.learning import likelihood_gradient, parameters, wrap_image
-from gcn_cli.core.network import Weights, initial_weights, map_weights
+from gcn_cli.engine import likelihood_gradient
+from gcn_cli.field.convnet import Weights, initial_weights, map_weights
+from gcn_cli.field.likelihood import parameters, wrap_image
 
 STEPS, SHOWN = 10, 9
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gcn_cli.core.noise import NoiseSource
+from gcn_cli.engine import NoiseSource
 from gcn_cli.images.files import labelled_sheet, to_uint8
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.texture.draw import Machine, Model, draw

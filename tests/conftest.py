@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gcn_cli.core.network import Boundary, ConvNet, LayerSpec, LayerWeights, Weights
-from gcn_cli.core.support import Machine
+from gcn_cli.engine.support import Machine
+from gcn_cli.field.convnet import Boundary, ConvNet, LayerSpec, LayerWeights, Weights
 from gcn_cli.run.config import validate
 from gcn_cli.run.schema import Config
 

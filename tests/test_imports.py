@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "gcn_cli"
 LAYERS = [
     {"__init__", "errors"},
     {"images", "statistics"},
-    {"core", "field"},
+    {"field"},
     {"engine"},
     {"texture"},
     {"run"},
@@ -74,31 +75,54 @@ def test_no_circles():
     graphlib.TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("core.")])
-def test_the_core_knows_torch_numpy_and_the_standard_library_only(name):
+FOREIGN = {
+    "field": {"torch"},
+    "engine": {"torch", "triton"},  # PyTorch brings Triton along where it is of use
+    "texture": {"torch", "pydantic"},
+    "images": {"torch", "numpy", "PIL", "imageio"},
+    "statistics": {"torch"},
+}
+
+
+def _room(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if _room(name) in FOREIGN])
+def test_below_the_run_few_libraries_are_known(name):
     import sys
 
-    allowed = {*sys.stdlib_module_names, "torch", "numpy", "gcn_cli"}
-    if name == "core.kernels":  # PyTorch brings it along where these are of use
-        allowed.add("triton")
+    allowed = {*sys.stdlib_module_names, "gcn_cli", *FOREIGN[_room(name)]}
     assert {found.split(".")[0] for found in _imports(name)} <= allowed
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] == "field"])
-def test_the_field_knows_torch_and_itself_only(name):
-    import sys
-
-    assert {f.split(".")[0] for f in _imports(name)} <= {
-        *sys.stdlib_module_names,
-        "torch",
-        "gcn_cli",
-    }
-    assert all(other.split(".")[0] == "field" for other in _own(name))
+@pytest.mark.parametrize("name", MODULES)
+def test_field_images_and_statistics_stand_by_themselves(name):
+    room = _room(name)
+    if room in ("field", "images", "statistics"):
+        assert {_room(other) for other in _own(name)} <= {room, "errors"}
+    if room in ("field", "engine"):
+        assert {_room(other) for other in _own(name)}.isdisjoint({"images", "statistics"})
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] == "core"])
-def test_the_core_knows_nothing_of_the_new_field(name):
-    assert not {other for other in _own(name) if other.split(".")[0] == "field"}
+@pytest.mark.parametrize("name", MODULES)
+def test_the_engine_has_one_door(name):
+    """Nobody outside asks for kernels, fused layers, windows or devices by their modules."""
+    if _room(name) != "engine":
+        assert {other for other in _own(name) if _room(other) == "engine"} <= {"engine"}
+
+
+ROOMS = ("field", "engine", "images", "texture", "statistics", "run", "report", "cli")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_room_says_in_a_paragraph_what_it_is_for(room):
+    text = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text("utf-8")))
+    headline, paragraph = text.split("\n\n")
+    assert headline.endswith(".")
+    assert paragraph.startswith("What lives here:")
+    assert "What may not:" in paragraph
+    assert re.search(r"[Rr]ead\s`", paragraph)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -113,7 +137,7 @@ def test_only_kinds_ask_for_the_kind(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_nothing_loads_the_cuda_kernels_on_import(name):
-    assert "core.kernels" not in _own(name, deep=False)
+    assert "engine.kernels" not in _own(name, deep=False)
 
 
 def test_no_command_imports_another():

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from gcn_cli.core.support import Machine
+from gcn_cli.engine.support import Machine
 from gcn_cli.images.files import load_image
 from gcn_cli.report import figures
 from gcn_cli.report.inspection import Course, TrainingFacts, inner, reconstruct

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gcn_cli.core.support import Machine
+from gcn_cli.engine.support import Machine
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.run.field_sampling import sample
 from gcn_cli.run.sampling import Request

@@ -8,9 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gcn_cli.core.noise import NoiseSource
-from gcn_cli.core.support import Machine
-from gcn_cli.engine import open_engine
+from gcn_cli.engine import NoiseSource, open_engine
+from gcn_cli.engine.support import Machine
 from gcn_cli.field.ladder import reconstruct
 from gcn_cli.images.files import load_image, to_uint8
 from gcn_cli.run.checkpoint import load_checkpoint

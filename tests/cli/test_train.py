@@ -258,7 +258,7 @@ def test_meta_tells_the_image(trained):
 
 def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
     """Within a factor of five on a job of a second, where everything else weighs too."""
-    from gcn_cli.core.support import Machine
+    from gcn_cli.engine.support import Machine
     from gcn_cli.run.jobs import load_jobs
     from gcn_cli.run.kinds import open_course
 

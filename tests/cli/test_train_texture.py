@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from gcn_cli.core.support import Machine
+from gcn_cli.engine.support import Machine
 from gcn_cli.images.files import load_image, save_png
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.run.config import read_yaml

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from gcn_cli.core.noise import NoiseSource, generator
-from gcn_cli.engine import open_engine
+from gcn_cli.engine import NoiseSource, open_engine
 from gcn_cli.errors import ImageError
 from gcn_cli.field import ladder, learning
 from gcn_cli.field.network import LayerSpec, NoiseNet, initial_weights
+from gcn_cli.field.noise import generator
 from gcn_cli.report import facts, measure
 from gcn_cli.report.facts import ALIKE, EXPLAINED, ImageLevel, Settings, examine, judge
 from gcn_cli.texture.draw import Machine, Model, SizeModel, draw

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from gcn_cli.core.learning import parameters
-from gcn_cli.core.network import map_weights
-from gcn_cli.core.schedule import begin, current_model, learn
 from gcn_cli.errors import CheckpointError, GcnError
+from gcn_cli.field.convnet import map_weights
+from gcn_cli.field.likelihood import parameters
 from gcn_cli.run import checkpoint as module
 from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.run.jobs import mean_colour
 from gcn_cli.run.plan import Subject, build_plan
+from gcn_cli.texture.paper.learn import begin, current_model, learn
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
-from gcn_cli.core.learning import AdamParams, SgdParams
 from gcn_cli.errors import ConfigError, ImageError
+from gcn_cli.field.ascent import AdamParams, SgdParams
 from gcn_cli.run.config import dump, load_preset, preset_names, resolve, validate
 from gcn_cli.run.jobs import Job, mean_colour
 from gcn_cli.run.kinds import open_course

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gcn_cli.core.noise import NoiseSource
-from gcn_cli.engine import open_engine
+from gcn_cli.engine import NoiseSource, open_engine
 from gcn_cli.field.ladder import anneal, noise_levels, reconstruct
 from gcn_cli.field.network import LayerSpec, NoiseNet, initial_weights
 from gcn_cli.texture.draw import Model, SizeModel, chain, draw, fresh, start

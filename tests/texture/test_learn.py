@@ -9,10 +9,10 @@ from itertools import islice, pairwise
 import pytest
 import torch
 
-from gcn_cli.core.noise import generator
 from gcn_cli.engine import Engine
 from gcn_cli.errors import DivergenceError
 from gcn_cli.field.network import initial_weights
+from gcn_cli.field.noise import generator
 from gcn_cli.field.optimise import flatten, unflatten
 from gcn_cli.texture import learn as course_of
 from gcn_cli.texture.learn import begin, model_of

@@ -1,6 +1,6 @@
 """The command line: words in, one library call, paths out.
 
-``app`` puts the commands together and turns errors into a sentence and an exit code, ``options``
-holds what several commands share, and each other file is one command. Nothing here imports PyTorch
-before a command needs it.
+What lives here: one thin file a command, what several of them share (`options`, `signals`), and
+errors turned into a sentence and an exit code (`app`). What may not: a computation, and any import
+of PyTorch before a command needs it. Read `app` first, then the command that you look for.
 """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from gcn_cli.core.support import Machine
+    from gcn_cli.engine import Machine
     from gcn_cli.report.inspection import (
         Course,
         FieldFacts,
@@ -76,7 +76,7 @@ def inspect(
 
     With --out also pictures: filters, training curve, reconstruction, samples.
     """
-    from gcn_cli.engine.machine import choose_machine
+    from gcn_cli.engine import choose_machine
     from gcn_cli.images.files import load_image
     from gcn_cli.run.checkpoint import load_checkpoint
 

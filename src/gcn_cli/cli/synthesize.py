@@ -70,7 +70,7 @@ def synthesize(
     Prints the path of every file written: one picture per seed, and a grid of several.
     A seed gives the same picture alone or among others, on the same kind of machine.
     """
-    from gcn_cli.engine.machine import choose_machine
+    from gcn_cli.engine import choose_machine
     from gcn_cli.images.files import png_bytes
     from gcn_cli.images.video import Film, check_video
     from gcn_cli.run.checkpoint import load_checkpoint

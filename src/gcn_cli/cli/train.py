@@ -13,7 +13,7 @@ from gcn_cli.cli.signals import stopping
 from gcn_cli.errors import DivergenceError, Interrupted, UsageError
 
 if TYPE_CHECKING:
-    from gcn_cli.core.support import Machine
+    from gcn_cli.engine import Machine
     from gcn_cli.run.course import Course
     from gcn_cli.run.experiment import Stop, TrainResult
 
@@ -88,7 +88,7 @@ def train(
     overrides += [] if each is None else [f"images.mode={'each' if each else 'joint'}"]
     overrides += [] if seed is None else [f"seed={seed}"]
 
-    from gcn_cli.engine.machine import choose_machine, describe
+    from gcn_cli.engine import choose_machine, describe
     from gcn_cli.run.config import choose
     from gcn_cli.run.experiment import Stop
     from gcn_cli.run.jobs import load_jobs
@@ -148,7 +148,7 @@ def _resume(
     deadline: float | None,
     quiet: bool,
 ) -> None:
-    from gcn_cli.engine.machine import choose_machine, describe
+    from gcn_cli.engine import choose_machine, describe
     from gcn_cli.run.checkpoint import load_checkpoint
     from gcn_cli.run.config import resolve
     from gcn_cli.run.experiment import Stop, resume_job

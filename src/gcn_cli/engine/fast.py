@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gcn_cli.core.replay import Replayed
 from gcn_cli.engine.layers import CHANNELS_LAST, decode, encode, gate, in_blocks, vote
+from gcn_cli.engine.replay import Replayed
 from gcn_cli.field.ladder import column, target
 from gcn_cli.field.learning import LEAST_LEVEL
 from gcn_cli.field.network import Boundary, NoiseNet, Responses, Weights

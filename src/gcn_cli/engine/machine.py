@@ -9,7 +9,7 @@ import platform
 import torch
 
 from gcn_cli import __version__
-from gcn_cli.core.support import Machine, has_kernels
+from gcn_cli.engine.support import Machine, has_kernels
 from gcn_cli.errors import DeviceError
 
 DEVICES = "auto, cpu, cuda or cuda:N"

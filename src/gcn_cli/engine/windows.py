@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 BAND = 256
-"""Rows of a band: as many as share a key of noise (`gcn_cli.core.noise`)."""
+"""Rows of a band: as many as share a key of noise (`gcn_cli.field.noise`)."""
 
 
 def parts(n: int, most: int) -> list[tuple[int, int]]:

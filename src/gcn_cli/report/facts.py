@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gcn_cli.core.noise import NoiseSource
+from gcn_cli.engine import NoiseSource
 from gcn_cli.errors import ImageError
 from gcn_cli.report import measure
 from gcn_cli.texture.draw import Machine, Model, draw

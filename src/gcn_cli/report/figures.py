@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcn_cli.core.model import Model
 from gcn_cli.images.files import atomic_write_bytes, image_grid, labelled_sheet
 from gcn_cli.report.inspection import Reconstruction
+from gcn_cli.texture.paper.model import Model
 
 _GREY = 128.0
 _FILTER_SIDE = 48  # px that a filter is enlarged to, about

@@ -15,13 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcn_cli.core.energy import reconstruction
-from gcn_cli.core.fused import FusedBasis
-from gcn_cli.core.learning import wrap_image
-from gcn_cli.core.model import Model
-from gcn_cli.core.support import Machine
-from gcn_cli.core.synthesis import final_images
+from gcn_cli.engine import FusedBasis, Machine
 from gcn_cli.errors import ImageError
+from gcn_cli.field.energy import reconstruction
+from gcn_cli.field.likelihood import wrap_image
 from gcn_cli.run.checkpoint import Checkpoint
 from gcn_cli.run.field_course import layer_text, plan_job
 from gcn_cli.run.field_sampling import sample
@@ -29,6 +26,8 @@ from gcn_cli.run.jobs import Job, prepare_image
 from gcn_cli.run.rundir import read_jsonl
 from gcn_cli.run.sampling import Request, cut
 from gcn_cli.run.schema import FieldConfig
+from gcn_cli.texture.paper.draw import final_images
+from gcn_cli.texture.paper.model import Model
 
 Record = dict[str, Any]
 

@@ -17,9 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gcn_cli.core.noise import NoiseSource
-from gcn_cli.engine import open_engine
-from gcn_cli.engine.fast import Sampler
+from gcn_cli.engine import NoiseSource, Sampler, open_engine
 from gcn_cli.field.ladder import reconstruct, reference_energy
 from gcn_cli.field.learning import gaussian_loss, inside_output
 from gcn_cli.field.network import NoiseNet, Weights

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gcn_cli.core.support import Machine
+from gcn_cli.engine import Machine
 from gcn_cli.run.jobs import Job
 from gcn_cli.run.schema import Config
 

@@ -15,14 +15,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gcn_cli.core.field import Plan
-from gcn_cli.core.fused import FusedBasis
-from gcn_cli.core.langevin import ChainState, run_langevin
-from gcn_cli.core.network import Boundary, ConvNet, initial_weights, map_weights
-from gcn_cli.core.noise import NoiseSource
-from gcn_cli.core.schedule import begin, learn
-from gcn_cli.core.support import Machine
+from gcn_cli.engine import FusedBasis, Machine, NoiseSource
+from gcn_cli.field.convnet import Boundary, ConvNet, initial_weights, map_weights
+from gcn_cli.field.langevin import ChainState, run_langevin
 from gcn_cli.run.course import Estimate
+from gcn_cli.texture.paper.learn import begin, learn
+from gcn_cli.texture.paper.plan import Plan
 
 _FIXED = 1e8  # multiply-adds per pass and layer: small maps keep the machine less busy
 _CALIBRATION = 4  # timed steps, and updates; the first one warms caches up

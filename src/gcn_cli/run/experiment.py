@@ -1,4 +1,4 @@
-"""Training as a user sees it: images in, a run folder out. Here the core meets the disk.
+"""Training as a user sees it: images in, a run folder out. Here recipes meet the disk.
 
 Run folder: ``run.pt`` (checkpoint), ``config.yaml`` (resolved, replayable), ``meta.json``,
 ``metrics.jsonl`` (one line per update or few), ``reals.png``, ``samples-000050.png`` ...
@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gcn_cli.core.support import Machine
-from gcn_cli.engine.machine import is_out_of_memory
+from gcn_cli.engine import Machine, is_out_of_memory
 from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted
 from gcn_cli.images.files import atomic_write_text, image_grid, save_png
 from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from gcn_cli.core.field import Plan
-from gcn_cli.core.guard import StepInfo
-from gcn_cli.core.model import Model
-from gcn_cli.core.network import LayerSpec
-from gcn_cli.core.schedule import LearningState, begin, current_model, learn
-from gcn_cli.core.support import Machine
+from gcn_cli.engine import Machine
 from gcn_cli.errors import ConfigError, ImageError
+from gcn_cli.field.convnet import LayerSpec
 from gcn_cli.run.course import Course, Estimate, Told
 from gcn_cli.run.estimate import estimate, update_cost
 from gcn_cli.run.field_packing import state_to
 from gcn_cli.run.jobs import Job
 from gcn_cli.run.plan import Subject, build_plan
 from gcn_cli.run.schema import FieldConfig
+from gcn_cli.texture.paper.guard import StepInfo
+from gcn_cli.texture.paper.learn import LearningState, begin, current_model, learn
+from gcn_cli.texture.paper.model import Model
+from gcn_cli.texture.paper.plan import Plan
 
 _HUGE, _MODERATE = 12, 6  # sides of an image, in fields of view of the network
 _SHOWN = 16

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcn_cli.core.langevin import ChainState, LangevinParams
-from gcn_cli.core.learning import Moments, as_weights, parameters
-from gcn_cli.core.model import Model, SamplerParams
-from gcn_cli.core.network import ConvNet, LayerSpec, Weights
-from gcn_cli.core.schedule import LearningState
+from gcn_cli.field.ascent import Moments
+from gcn_cli.field.convnet import ConvNet, LayerSpec, Weights
+from gcn_cli.field.langevin import ChainState, LangevinParams
+from gcn_cli.field.likelihood import as_weights, parameters
 from gcn_cli.run.schema import Config, FieldConfig
+from gcn_cli.texture.paper.learn import LearningState
+from gcn_cli.texture.paper.model import Model, SamplerParams
 
 
 def pack_model(model: Model) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gcn_cli.core.model import Model
-from gcn_cli.core.support import Machine
-from gcn_cli.core.synthesis import SynthesisInfo, synthesize
+from gcn_cli.engine import Machine
 from gcn_cli.errors import UsageError
 from gcn_cli.run.estimate import chain_bytes
 from gcn_cli.run.sampling import Frame, Request, check_sides, fit_canvas, fitting_batch
+from gcn_cli.texture.paper.draw import SynthesisInfo, synthesize
+from gcn_cli.texture.paper.model import Model
 
 _WINDOW = 1024  # units of the top layer; wider canvases are computed window by window
 

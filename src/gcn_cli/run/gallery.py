@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli import __version__
-from gcn_cli.core.support import Machine
-from gcn_cli.engine.machine import is_out_of_memory
+from gcn_cli.engine import Machine, is_out_of_memory
 from gcn_cli.errors import DeviceError, DivergenceError, GcnError
 from gcn_cli.images.files import image_grid, resize, save_png
 from gcn_cli.run.checkpoint import Checkpoint

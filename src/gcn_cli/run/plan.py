@@ -1,4 +1,4 @@
-"""From a validated config and the images at hand to the core's plan of learning."""
+"""From a validated config and the images at hand to the plan of learning."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gcn_cli.core.field import Plan, StagePlan
-from gcn_cli.core.guard import GuardParams
-from gcn_cli.core.langevin import LangevinParams
-from gcn_cli.core.learning import AdamParams, LearningParams, SgdParams
-from gcn_cli.core.model import SamplerParams
-from gcn_cli.core.network import ConvNet, LayerSpec
 from gcn_cli.errors import ConfigError, ImageError
+from gcn_cli.field.ascent import AdamParams, SgdParams
+from gcn_cli.field.convnet import ConvNet, LayerSpec
+from gcn_cli.field.langevin import LangevinParams
 from gcn_cli.run.jobs import check_contrast
 from gcn_cli.run.schema import AdamConfig, FieldConfig, LayerConfig, LearningConfig
+from gcn_cli.texture.paper.guard import GuardParams
+from gcn_cli.texture.paper.model import SamplerParams
+from gcn_cli.texture.paper.plan import LearningParams, Plan, StagePlan
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Subject:
 
 
 def build_plan(config: FieldConfig, subject: Subject) -> Plan:
-    """The core's plan.
+    """The plan of learning.
 
     Raises:
         ImageError: the image is smaller than the receptive field, or flat.

@@ -9,8 +9,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from gcn_cli.core.support import Machine
-from gcn_cli.engine.machine import free_memory
+from gcn_cli.engine import Machine, free_memory
 from gcn_cli.errors import UsageError
 
 Tiling = Literal["none", "x", "y", "xy"]

@@ -162,7 +162,7 @@ class SamplingConfig(Part):
 
 
 class GuardConfig(Part):
-    """Limits of the divergence guard; see `gcn_cli.core.guard.GuardParams`."""
+    """Limits of the divergence guard; see `gcn_cli.texture.paper.guard.GuardParams`."""
 
     gap: float = Field(default=2.0, gt=0)
     spread: float = Field(default=3.0, gt=0)

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from gcn_cli.core.noise import derive_seed
-from gcn_cli.core.support import Machine
+from gcn_cli.engine import Machine
 from gcn_cli.errors import ConfigError, ImageError
 from gcn_cli.field.network import LayerSpec
+from gcn_cli.field.noise import derive_seed
 from gcn_cli.run import texture_cost as cost
 from gcn_cli.run.clock import clock_text
 from gcn_cli.run.course import Course, Estimate, Told

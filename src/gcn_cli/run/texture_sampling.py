@@ -9,13 +9,12 @@ from functools import partial
 
 from torch import Tensor
 
-from gcn_cli.core.noise import NoiseSource
-from gcn_cli.core.pyramid import enlarge_torus
-from gcn_cli.core.support import Machine
+from gcn_cli.engine import Machine, NoiseSource
 from gcn_cli.run import texture_cost
 from gcn_cli.run.sampling import Frame, Request, fit_canvas, fitting_batch
 from gcn_cli.texture import draw
 from gcn_cli.texture.draw import Model, Step
+from gcn_cli.texture.pyramid import enlarge_torus
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcn_cli.core.noise import NoiseSource
-from gcn_cli.core.pyramid import enlarge_rows
-from gcn_cli.engine import open_engine
-from gcn_cli.engine.fast import Sampler
-from gcn_cli.engine.windows import BAND, move_bands, parts, windowed_gradient
+from gcn_cli.engine import (
+    BAND,
+    NoiseSource,
+    Sampler,
+    move_bands,
+    open_engine,
+    parts,
+    windowed_gradient,
+)
 from gcn_cli.field.ladder import extrapolated, reconstruct, step_down
 from gcn_cli.field.network import NoiseNet, Weights
+from gcn_cli.texture.pyramid import enlarge_rows
 
 WINDOW = 1024
 """Side, px, above which a canvas is moved window by window."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gcn_cli.core.pyramid import shrink
 from gcn_cli.errors import ImageError
 from gcn_cli.field.network import NoiseNet
 from gcn_cli.statistics.motif import coarsest_reduction, motif
+from gcn_cli.texture.pyramid import shrink
 from gcn_cli.texture.recipe import Recipe
 
 LEAST_VIEWS = 2
