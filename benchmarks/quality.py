@@ -25,13 +25,8 @@ import torch
 from quality_table import Row, mean, table
 
 from gcn_cli.engine.machine import choose_machine, describe
-from gcn_cli.images.files import (
-    atomic_write_text,
-    find_images,
-    labelled_sheet,
-    load_image,
-    save_png,
-)
+from gcn_cli.images.files import atomic_write_text, find_images, load_image, save_png
+from gcn_cli.images.sheets import labelled_sheet
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.run.config import dump, resolve
 from gcn_cli.run.gallery import artist_of, draw, story

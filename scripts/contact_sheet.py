@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gcn_cli.images.files import labelled_sheet, load_image, resize, save_png
+from gcn_cli.images.files import load_image, save_png
+from gcn_cli.images.sheets import labelled_sheet, resize
 from gcn_cli.run.checkpoint import load_checkpoint
 
 

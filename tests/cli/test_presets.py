@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from gcn_cli.engine import machine
-from gcn_cli.images.files import image_grid, load_image, save_png
+from gcn_cli.images.files import load_image, save_png
+from gcn_cli.images.sheets import image_grid
 from gcn_cli.run.config import preset_names
 
 TEXTURES = Path(__file__).resolve().parents[2] / "textures"

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
+from gcn_cli.engine import NoiseSource
 from gcn_cli.engine.fused import FusedBasis
 from gcn_cli.field.convnet import ConvNet, LayerSpec
 from gcn_cli.field.langevin import ChainState, LangevinParams, run_langevin
-from gcn_cli.field.noise import NoiseSource
 
 CHAINS, SHAPE = 1500, (1, 4, 6)
 LIMIT = 5.0  # standard errors

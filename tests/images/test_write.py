@@ -7,15 +7,13 @@ from gcn_cli.errors import ImageError
 from gcn_cli.images.files import (
     atomic_write_bytes,
     atomic_write_text,
-    image_grid,
-    labelled_sheet,
     load_image,
     png_bytes,
     read_metadata,
-    resize,
     save_png,
     to_uint8,
 )
+from gcn_cli.images.sheets import image_grid, labelled_sheet, resize
 
 
 def flat(level, *shape):

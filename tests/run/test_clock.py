@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gcn_cli.run.clock import Clock, clock_text
-from gcn_cli.run.estimate import update_cost
+from gcn_cli.run.field_cost import update_cost
 from gcn_cli.run.plan import Subject, build_plan
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gcn_cli.images.files import atomic_write_bytes, image_grid, labelled_sheet
+from gcn_cli.images.files import atomic_write_bytes
+from gcn_cli.images.sheets import image_grid, labelled_sheet
 from gcn_cli.report.inspection import Reconstruction
 from gcn_cli.texture.paper.model import Model
 

@@ -12,13 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gcn_cli.images.files import (
-    atomic_write_bytes,
-    atomic_write_text,
-    image_grid,
-    labelled_sheet,
-    save_png,
-)
+from gcn_cli.images.files import atomic_write_bytes, atomic_write_text, save_png
+from gcn_cli.images.sheets import image_grid, labelled_sheet
 from gcn_cli.report import figures
 from gcn_cli.report.facts import Facts, ImageFacts, SizeFacts, View, steps_of
 from gcn_cli.texture.draw import Model

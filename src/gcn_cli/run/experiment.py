@@ -16,7 +16,8 @@ from pathlib import Path
 
 from gcn_cli.engine import Machine, is_out_of_memory
 from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted
-from gcn_cli.images.files import atomic_write_text, image_grid, save_png
+from gcn_cli.images.files import atomic_write_text, save_png
+from gcn_cli.images.sheets import image_grid
 from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.run.clock import Clock, clock_text
 from gcn_cli.run.config import dump

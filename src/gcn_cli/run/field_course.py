@@ -12,7 +12,7 @@ from gcn_cli.engine import Machine
 from gcn_cli.errors import ConfigError, ImageError
 from gcn_cli.field.convnet import LayerSpec
 from gcn_cli.run.course import Course, Estimate, Told
-from gcn_cli.run.estimate import estimate, update_cost
+from gcn_cli.run.field_cost import estimate, update_cost
 from gcn_cli.run.field_packing import state_to
 from gcn_cli.run.jobs import Job
 from gcn_cli.run.plan import Subject, build_plan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gcn_cli.engine import Machine
 from gcn_cli.errors import UsageError
-from gcn_cli.run.estimate import chain_bytes
+from gcn_cli.run.field_cost import chain_bytes
 from gcn_cli.run.sampling import Frame, Request, check_sides, fit_canvas, fitting_batch
 from gcn_cli.texture.paper.draw import SynthesisInfo, synthesize
 from gcn_cli.texture.paper.model import Model

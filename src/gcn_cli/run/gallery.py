@@ -12,7 +12,8 @@ from torch import Tensor
 from gcn_cli import __version__
 from gcn_cli.engine import Machine, is_out_of_memory
 from gcn_cli.errors import DeviceError, DivergenceError, GcnError
-from gcn_cli.images.files import image_grid, resize, save_png
+from gcn_cli.images.files import save_png
+from gcn_cli.images.sheets import image_grid, resize
 from gcn_cli.run.checkpoint import Checkpoint
 from gcn_cli.run.kinds import KINDS
 from gcn_cli.run.progress import Progress

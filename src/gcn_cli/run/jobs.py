@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gcn_cli.errors import ImageError
-from gcn_cli.images.files import find_images, load_image, resize
+from gcn_cli.images.files import find_images, load_image
+from gcn_cli.images.sheets import resize
 from gcn_cli.run.schema import Config
 
 _FLAT = 0.5  # grey levels of contrast below which nothing can be learned
