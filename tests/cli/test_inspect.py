@@ -164,3 +164,15 @@ def test_doctor(gcn):
     assert told["auto_precision"] in ("fp32", "bf16")
     assert told["presets"] == preset_names()
     assert "auto precision" in gcn("doctor").stdout
+
+
+@pytest.mark.parametrize("name", ["plain", "bounded"])
+def test_the_energy_and_its_parts_are_told(gcn, trained, box, name):
+    words = ("--ckpt", trained[name], "--image", box / "images" / "ash.png")
+    told = _json(gcn, *words)["energy"]
+    assert set(told) == {"exemplar", "image"}
+    for facts in told.values():
+        assert facts["energy"] == pytest.approx(facts["reference"] - facts["tilt"], rel=1e-6)
+        assert facts["tilt"] == pytest.approx(facts["alpha"] + facts["inner_product"], rel=1e-6)
+        assert facts["reference"] > 0
+    assert "U = reference - f" in gcn("inspect", *words).stdout

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gcn_cli.engine import Machine
+    from gcn_cli.report.energy import EnergyFacts
     from gcn_cli.report.inspection import (
         Course,
         FieldFacts,
@@ -126,7 +127,6 @@ def _texture(
     from gcn_cli.report import figures, texture
     from gcn_cli.report.facts import Settings, examine, in_units
     from gcn_cli.report.inspection import read_records
-    from gcn_cli.texture.draw import Machine as Place
 
     model = saved.model
     _check_levels(levels, [size.levels for size in model.sizes])
@@ -134,7 +134,7 @@ def _texture(
     facts = examine(
         model,
         in_units(model, saved.observed),
-        Place(machine.device),
+        machine,
         settings,
         None if image is None else in_units(model, image[None])[0],
     )
@@ -180,8 +180,10 @@ def _field(
     out: Path | None,
 ) -> Iterable[Path]:
     """Tell of a model of the paper's; returns the files written."""
+    from gcn_cli.report.energy import energy_facts
     from gcn_cli.report.inspection import (
         field_facts,
+        fit_image,
         read_records,
         reconstruct,
         sample_facts,
@@ -192,11 +194,14 @@ def _field(
     records = read_records(ckpt)
     training = training_facts(saved, records)
     found = reconstruct(saved, image, machine) if image is not None else None
+    energies = {"exemplar": energy_facts(saved.model, saved.observed)}
+    if image is not None:
+        energies["image"] = energy_facts(saved.model, fit_image(saved, image)[None])
     facts, drawn = sample_facts(saved, samples, machine, image) if samples else (None, None)
     if as_json:
-        print_json(_as_json(saved, field, training, found, facts))
+        print_json(_as_json(saved, field, training, energies, found, facts))
     else:
-        _print(saved, field, training, found, facts)
+        _print(saved, field, training, energies, found, facts)
     return [] if out is None else _draw(saved, records, found, drawn, out)
 
 
@@ -204,6 +209,7 @@ def _as_json(
     saved: Saved,
     field: FieldFacts,
     training: TrainingFacts,
+    energies: dict[str, EnergyFacts],
     found: Reconstruction | None,
     facts: SampleFacts | None,
 ) -> dict[str, Any]:
@@ -215,6 +221,7 @@ def _as_json(
         "multiple": saved.model.multiple,
         "field": asdict(field),
         "training": {**asdict(training), "verdict": training.verdict},
+        "energy": {name: asdict(told) for name, told in energies.items()},
     }
     if found is not None:
         told["reconstruction"] = found.figures()
@@ -227,6 +234,7 @@ def _print(
     saved: Saved,
     field: FieldFacts,
     training: TrainingFacts,
+    energies: dict[str, EnergyFacts],
     found: Reconstruction | None,
     facts: SampleFacts | None,
 ) -> None:
@@ -242,6 +250,7 @@ def _print(
     for event in training.events:
         typer.echo(f"  {event}")
     typer.echo(training.verdict)
+    print_table("energy, nats per pixel", ["", *energies], _energy_rows(energies))
     if found is not None:
         typer.echo(
             f"reconstruction: RMS error {found.error:.2f} grey levels, "
@@ -263,6 +272,21 @@ def _field_rows(field: FieldFacts) -> list[list[str]]:
         ["eps, grey levels", f"{field.eps:.4g}"],
         ["eta", f"{field.eta:.4g}"],
         ["steps per sample", f"{field.steps}{snapshots}"],
+    ]
+
+
+def _energy_rows(energies: dict[str, EnergyFacts]) -> list[list[str]]:
+    names = {
+        "energy": "U = reference - f",
+        "reference": "reference, |I|^2 / 2 sigma^2",
+        "tilt": "f = alpha + <B, I>",
+        "alpha": "alpha",
+        "inner_product": "<B, I>",
+        "score": "score, RMS nats per grey level",
+    }
+    return [
+        [text, *(f"{getattr(told, name):.4g}" for told in energies.values())]
+        for name, text in names.items()
     ]
 
 
