@@ -70,10 +70,9 @@ class TextureCourse:
 
     def learn(self, state: State, machine: Machine) -> Iterator[tuple[State, Told]]:
         """Learn on from ``state``."""
-        where = draw.Machine(machine.device, machine.dtype)
         index = state.size
         for now, info in learn(
-            self.plan, _in_contrast(self.job), state_to(state, machine.device), where
+            self.plan, _in_contrast(self.job), state_to(state, machine.device), machine
         ):
             yield now, self._tell(now, info, index)
             index = now.size
@@ -127,8 +126,7 @@ class TextureCourse:
         size = self.plan.sizes[len(model.sizes) - 1]
         side = -(-size.canvas * size.reduction // model.multiple) * model.multiple
         seed = derive_seed(self.plan.seed, "pictures")
-        where = draw.Machine(machine.device, machine.dtype)
-        y = draw.fresh(model, (side, side), range(_SHOWN), seed, where)
+        y = draw.fresh(model, (side, side), range(_SHOWN), seed, machine)
         return list(model.to_grey(y).cpu())
 
     def check_extension(self, new: Course, state: State) -> None:
@@ -196,8 +194,7 @@ class TextureCourse:
         return Estimate(parameters, memory, seconds, note)
 
     def _seconds(self, machine: Machine) -> float:
-        where = draw.Machine(machine.device, machine.dtype)
-        each = cost.update_seconds(self.plan, _in_contrast(self.job), where)
+        each = cost.update_seconds(self.plan, _in_contrast(self.job), machine)
         return cost.total_seconds(self.plan, each)
 
 

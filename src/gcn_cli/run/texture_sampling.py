@@ -42,9 +42,8 @@ class TextureArtist:
     def frames(self, request: Request, machine: Machine) -> Iterator[Frame]:
         """The chain of every seed, step by step."""
         noise = NoiseSource(0, request.seeds, machine.device)
-        where = draw.Machine(machine.device, machine.dtype)
         canvas, steps, taken = self.canvas(request), self.model.total_steps, 0
-        for step in draw.draw(self.model, canvas, noise, where, request.temperature):
+        for step in draw.draw(self.model, canvas, noise, machine, request.temperature):
             last = step.s == 0 and step.size == len(self.model.sizes) - 1
             if step.s > 0 or last:  # the end of one size is the beginning of the next
                 yield Frame(taken, steps, partial(self._shown, step), partial(self._finished, step))

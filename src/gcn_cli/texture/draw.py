@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gcn_cli.engine import (
     BAND,
+    Machine,
     NoiseSource,
     Sampler,
     move_bands,
@@ -69,14 +70,6 @@ class Model:
     def to_grey(self, y: Tensor) -> Tensor:
         """Images (N, C, H, W) in units of contrast as grey levels."""
         return y * self.contrast + self.mean.to(y.device)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and in which type maps are computed."""
-
-    device: torch.device
-    dtype: torch.dtype = torch.float32
 
 
 @dataclass(frozen=True)
