@@ -12,7 +12,6 @@ from gcn_cli.field.convnet import ConvNet, LayerSpec
 from gcn_cli.field.langevin import LangevinParams
 from gcn_cli.run.jobs import check_contrast
 from gcn_cli.run.schema import AdamConfig, FieldConfig, LayerConfig, LearningConfig
-from gcn_cli.texture.paper.guard import GuardParams
 from gcn_cli.texture.paper.model import SamplerParams
 from gcn_cli.texture.paper.plan import LearningParams, Plan, StagePlan
 
@@ -68,7 +67,7 @@ def build_plan(config: FieldConfig, subject: Subject) -> Plan:
         top_gain=config.init.top_gain,
         path_every=learning.path_every,
         seed=config.seed,
-        guard=GuardParams(**config.guard.model_dump()),
+        guard=config.guard,
     )
 
 

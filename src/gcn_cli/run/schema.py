@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from gcn_cli.texture.paper.guard import GuardParams
 from gcn_cli.texture.recipe import Part, Recipe
 
 
@@ -161,17 +162,6 @@ class SamplingConfig(Part):
     polish: int = Field(default=0, ge=0)
 
 
-class GuardConfig(Part):
-    """Limits of the divergence guard; see `gcn_cli.texture.paper.guard.GuardParams`."""
-
-    gap: float = Field(default=2.0, gt=0)
-    spread: float = Field(default=3.0, gt=0)
-    patience: int = Field(default=3, ge=1)
-    check: int = Field(default=10, ge=1)
-    retries: int = Field(default=5, ge=0)
-    cut: float = Field(default=0.5, gt=0, lt=1)
-
-
 class FieldConfig(Common):
     """An experiment of the paper's kind: one field at one noise level, layers perhaps grown.
 
@@ -183,7 +173,7 @@ class FieldConfig(Common):
     unit: Literal["grey", "contrast"] = "grey"
     boundary: Literal["torus", "bounded"] = "torus"
     canvas: int | None = Field(default=None, ge=8)
-    guard: GuardConfig = GuardConfig()
+    guard: GuardParams = GuardParams()
     layers: tuple[LayerConfig, ...] = Field(min_length=1)
     langevin: LangevinConfig
     init: InitConfig = InitConfig()

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from pydantic import Field
+
+from gcn_cli.texture.recipe import Part
+
 
 @dataclass(frozen=True)
 class StepInfo:
@@ -30,22 +34,21 @@ class StepInfo:
         return self.f_observed - self.f_synthesized
 
 
-@dataclass(frozen=True)
-class GuardParams:
+class GuardParams(Part):
     """Limits beyond which an update counts as bad; ``patience`` bad ones in a row are divergence.
 
     ``gap`` and ``spread`` are relative to the data: the tilt gap in units of the data's own
     reference energy ``|I|^2 / (2 sigma^2)`` per pixel, the chains' spread in units of the data's.
     """
 
-    gap: float = 2.0
-    spread: float = 3.0
-    patience: int = 3
-    check: int = 10
-    """updates between two remembered good states"""
-    retries: int = 5
-    cut: float = 0.5
-    """factor on the learning rate at each rollback"""
+    gap: float = Field(default=2.0, gt=0)
+    spread: float = Field(default=3.0, gt=0)
+    patience: int = Field(default=3, ge=1)
+    check: int = Field(default=10, ge=1, description="updates between two remembered good states")
+    retries: int = Field(default=5, ge=0)
+    cut: float = Field(
+        default=0.5, gt=0, lt=1, description="factor on the learning rate at each rollback"
+    )
 
 
 def symptom(info: StepInfo, sigma: float, params: GuardParams, channels: int = 3) -> str | None:
