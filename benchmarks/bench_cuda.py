@@ -21,9 +21,8 @@ from bench_step import NET, PARAMS, convolutions, plain_steps
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from gcn_cli.engine import NoiseSource
+from gcn_cli.engine import FusedBasis, NoiseSource
 from gcn_cli.engine.device import DeviceBasis
-from gcn_cli.engine.fused import FusedBasis
 from gcn_cli.engine.replay import Recording
 from gcn_cli.field.convnet import Weights, initial_weights, map_weights
 from gcn_cli.field.langevin import ChainState, run_langevin

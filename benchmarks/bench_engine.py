@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from gcn_cli.engine import Engine, open_engine
-from gcn_cli.engine.machine import choose_machine, describe
+from gcn_cli.engine import Engine, choose_machine, describe, open_engine
 from gcn_cli.field.ladder import Gradient, reconstruct, step_down
 from gcn_cli.field.learning import likelihood_gap, reconstruction_loss
 from gcn_cli.field.network import NoiseNet, Weights, initial_weights

@@ -16,11 +16,16 @@ from collections.abc import Callable
 
 import torch
 
-from gcn_cli.engine import NoiseSource, likelihood_gradient
-from gcn_cli.engine.bands import WindowedField, run_windowed
-from gcn_cli.engine.fused import FusedBasis
-from gcn_cli.engine.machine import choose_machine, describe
-from gcn_cli.engine.support import Machine
+from gcn_cli.engine import (
+    FusedBasis,
+    Machine,
+    NoiseSource,
+    WindowedField,
+    choose_machine,
+    describe,
+    likelihood_gradient,
+    run_windowed,
+)
 from gcn_cli.field.convnet import ConvNet, LayerSpec, initial_weights, map_weights
 from gcn_cli.field.langevin import ChainState, LangevinParams, run_langevin
 from gcn_cli.field.likelihood import wrap_image

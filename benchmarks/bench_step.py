@@ -19,9 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gcn_cli.engine import NoiseSource
-from gcn_cli.engine.fused import FusedBasis
-from gcn_cli.engine.machine import choose_device
+from gcn_cli.engine import FusedBasis, NoiseSource, choose_device
 from gcn_cli.field.convnet import ConvNet, LayerSpec, Weights, initial_weights, map_weights
 from gcn_cli.field.langevin import ChainState, LangevinParams, run_langevin
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 
-from gcn_cli.engine.machine import choose_machine, describe
-from gcn_cli.engine.support import Machine
+from gcn_cli.engine import Machine, choose_machine, describe
 from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint
 from gcn_cli.run.gallery import artist_of, draw
 from gcn_cli.run.progress import make_progress

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from quality_table import Row, mean, table
 
-from gcn_cli.engine.machine import choose_machine, describe
+from gcn_cli.engine import choose_machine, describe
 from gcn_cli.images.files import atomic_write_text, find_images, load_image, save_png
 from gcn_cli.images.sheets import labelled_sheet
 from gcn_cli.run.checkpoint import load_checkpoint

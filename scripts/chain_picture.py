@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gcn_cli.engine import NoiseSource
+from gcn_cli.engine import Machine, NoiseSource
 from gcn_cli.images.files import to_uint8
 from gcn_cli.images.sheets import labelled_sheet
 from gcn_cli.run.checkpoint import load_checkpoint
-from gcn_cli.texture.draw import Machine, Model, draw
+from gcn_cli.texture.draw import Model, draw
 
 
 def strip(model: Model, side: int, seed: int, columns: int = 7) -> Tensor:

@@ -66,7 +66,7 @@ def whole_seconds(image: Path) -> float:
     """What all of the preset would take here on one thread, measured as `--dry-run` does."""
     import torch
 
-    from gcn_cli.engine.machine import choose_machine
+    from gcn_cli.engine import choose_machine
     from gcn_cli.run.config import choose
     from gcn_cli.run.jobs import load_jobs
     from gcn_cli.run.kinds import open_course

@@ -108,6 +108,17 @@ def all_on_weights() -> Callable[..., Weights]:
 
 
 @pytest.fixture(scope="session")
+def basis_by_autograd() -> Callable[..., Tensor]:
+    """B(I) by automatic differentiation: the oracle for `ConvNet.basis`."""
+
+    def build(net: ConvNet, images: Tensor, weights: Weights, boundary: Boundary) -> Tensor:
+        leaf = images.detach().requires_grad_(True)
+        return torch.autograd.grad(net.tilt(leaf, weights, boundary).sum(), leaf)[0]
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def draw_images() -> Callable[..., Tensor]:
     return _draw_images
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from gcn_cli import __version__
-from gcn_cli.images.files import load_image, read_metadata
+from gcn_cli.images.files import load_image
 from gcn_cli.run.checkpoint import load_checkpoint
 
 
@@ -90,7 +90,9 @@ def test_a_picture_tells_its_story(gcn, trained, tmp_path):
         *("synthesize", "--ckpt", trained["plain"], "--size", "32x24", "--seed", 9),
         *("--tile", "x", "--temperature", 0.5, "--precision", "fp32", "--out", tmp_path / "a.png"),
     )
-    assert read_metadata(tmp_path / "a.png") == {
+    with Image.open(tmp_path / "a.png") as picture:
+        text = picture.text
+    assert text == {
         "Software": f"gcn {__version__}",
         "gcn:checkpoint": load_checkpoint(trained["plain"]).fingerprint,
         "gcn:preset": "custom",

@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from gcn_cli.errors import ImageError
-from gcn_cli.images.files import find_images, load_image, read_metadata
+from gcn_cli.images.files import find_images, load_image
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.stack([RAMP, 255 - RAMP, RAMP // 2], -1)
@@ -198,9 +198,3 @@ def test_find_images_refuses_empty_and_missing(tmp_path):
         find_images(tmp_path)
     with pytest.raises(ImageError, match="does not exist"):
         find_images(tmp_path / "none")
-
-
-def test_metadata_of_a_picture_without_any(tmp_path):
-    assert read_metadata(saved(tmp_path, Image.fromarray(RAMP), "m.jpg")) == {}
-    with pytest.raises(ImageError, match="does not exist"):
-        read_metadata(tmp_path / "none.png")

@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 
-from gcn_cli.engine import NoiseSource, open_engine
+from gcn_cli.engine import Machine, NoiseSource, open_engine
 from gcn_cli.errors import ImageError
 from gcn_cli.field import ladder, learning
 from gcn_cli.field.network import LayerSpec, NoiseNet, initial_weights
 from gcn_cli.field.noise import generator
 from gcn_cli.report import facts, measure
 from gcn_cli.report.facts import ALIKE, EXPLAINED, ImageLevel, Settings, examine, judge
-from gcn_cli.texture.draw import Machine, Model, SizeModel, draw
+from gcn_cli.texture.draw import Model, SizeModel, draw
 from gcn_cli.texture.learn import begin, learn, model_of
 from gcn_cli.texture.plan import make_plan
 from gcn_cli.texture.recipe import Recipe

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gcn_cli.texture.draw import Machine, Model
+from gcn_cli.engine import Machine
+from gcn_cli.texture.draw import Model
 from gcn_cli.texture.learn import Info, State, begin, learn, model_of
 from gcn_cli.texture.plan import Plan, make_plan
 from gcn_cli.texture.recipe import Recipe

@@ -174,13 +174,6 @@ class ConvNet:
         pattern = self.pattern(self.forward(images, weights, boundary))
         return self.decode(pattern, weights, boundary, (images.shape[-2], images.shape[-1]))
 
-    def basis_by_autograd(self, images: Tensor, weights: Weights, boundary: Boundary) -> Tensor:
-        """``B(I)`` by automatic differentiation: the oracle for `basis`."""
-        with torch.enable_grad():
-            leaf = images.detach().requires_grad_(True)
-            (basis,) = torch.autograd.grad(self.tilt(leaf, weights, boundary).sum(), leaf)
-        return basis
-
 
 def initial_weights(
     net: ConvNet,

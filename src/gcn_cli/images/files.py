@@ -88,19 +88,6 @@ def find_images(path: str | Path) -> list[Path]:
     return found
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """Returns the text that a PNG carries, by keyword; empty for files without any.
-
-    Raises:
-        ImageError: as for `load_image`.
-    """
-    path = _existing_file(path)
-    with _one_sentence(path), Image.open(path) as picture:
-        picture.load()
-        text: Mapping[str, object] = getattr(picture, "text", {})
-        return {key: str(value) for key, value in text.items()}
-
-
 def _existing_file(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from gcn_cli.engine import NoiseSource
+from gcn_cli.engine import Machine, NoiseSource
 from gcn_cli.errors import ImageError
 from gcn_cli.report import measure
-from gcn_cli.texture.draw import Machine, Model, draw
+from gcn_cli.texture.draw import Model, draw
 from gcn_cli.texture.plan import at_size
 
 ALIKE = 1.4

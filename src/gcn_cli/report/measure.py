@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gcn_cli.engine import NoiseSource, Sampler, open_engine
+from gcn_cli.engine import Machine, NoiseSource, Sampler, open_engine
 from gcn_cli.field.ladder import reconstruct, reference_energy
 from gcn_cli.field.learning import gaussian_loss, inside_output
 from gcn_cli.field.network import NoiseNet, Weights
-from gcn_cli.texture.draw import Machine, Model
+from gcn_cli.texture.draw import Model
 
 WINDOW = 64
 """Side, px, of the windows that energies are taken of, about."""

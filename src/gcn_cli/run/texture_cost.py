@@ -9,8 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gcn_cli.engine import Machine
 from gcn_cli.field.network import NoiseNet
-from gcn_cli.texture.draw import WINDOW, Machine, Model
+from gcn_cli.texture.draw import WINDOW, Model
 from gcn_cli.texture.learn import ACTS, Act, begin, learn
 from gcn_cli.texture.plan import Plan, SizePlan
 

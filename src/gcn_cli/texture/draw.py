@@ -252,4 +252,4 @@ def fresh(
     return deque(draw(model, canvas, noise, machine), maxlen=1)[0].y
 
 
-__all__ = ["Machine", "Model", "SizeModel", "Step", "chain", "draw", "fresh", "start"]
+__all__ = ["Model", "SizeModel", "Step", "chain", "draw", "fresh", "start"]

@@ -15,12 +15,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gcn_cli.engine import Engine, NoiseSource, open_engine
+from gcn_cli.engine import Engine, Machine, NoiseSource, open_engine
 from gcn_cli.errors import DivergenceError
 from gcn_cli.field.network import Weights, initial_weights
 from gcn_cli.field.noise import derive_seed, generator
 from gcn_cli.field.optimise import Moments, adam, averaged, clipped, flatten, unflatten
-from gcn_cli.texture.draw import Machine, Model, SizeModel, Step, chain, fresh, start
+from gcn_cli.texture.draw import Model, SizeModel, Step, chain, fresh, start
 from gcn_cli.texture.plan import Plan, at_size
 
 Act = Literal["reconstruction", "likelihood"]

@@ -11,7 +11,7 @@ from gcn_cli.engine import NoiseSource
 from gcn_cli.field.convnet import ConvNet, LayerSpec, map_weights
 from gcn_cli.field.langevin import LangevinParams
 from gcn_cli.field.noise import derive_seed
-from gcn_cli.texture.paper.draw import final_images, synthesize, without_path
+from gcn_cli.texture.paper.draw import final_images, synthesize
 from gcn_cli.texture.paper.model import Model, SamplerParams
 
 NET = ConvNet((LayerSpec(4, 4, 2), LayerSpec(3, 3)), 2)
@@ -97,7 +97,8 @@ def test_replay_takes_every_snapshot_in_order(all_on_weights, sample):
     for wrong in (segments[1:], segments[:2] + segments[3:], segments[::-1]):
         assert ((found - replay(wrong)) / scale).abs().max() > 1e-3
 
-    plain = sample(without_path(model, 7), temperature=0.0) - MEAN
+    short = replace(model, path=(), sampler=replace(model.sampler, steps=7))
+    plain = sample(short, temperature=0.0) - MEAN
     torch.testing.assert_close(
         plain / scale, (replay(segments[3:]) / scale).float(), rtol=0, atol=1e-5
     )

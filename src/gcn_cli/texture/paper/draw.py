@@ -166,11 +166,6 @@ def final_images(progress: Iterator[SynthesisInfo]) -> Tensor:
     return images
 
 
-def without_path(model: Model, steps: int) -> Model:
-    """The same model sampled with ``steps`` steps under its final weights alone."""
-    return replace(model, path=(), sampler=replace(model.sampler, steps=steps))
-
-
 def _heated(model: Model, temperature: float) -> Model:
     heat = model.langevin.temperature * temperature
     return replace(model, langevin=model.langevin.cooled(heat))
