@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "src" / "gcn_cli"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "gcn_cli"
 LAYERS = [
     {"__init__", "errors"},
     {"images", "statistics"},
@@ -138,6 +140,19 @@ def test_only_kinds_ask_for_the_kind(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_nothing_loads_the_cuda_kernels_on_import(name):
     assert "engine.kernels" not in _own(name, deep=False)
+
+
+SCRIPTS = [p for folder in ("benchmarks", "scripts") for p in sorted((ROOT / folder).glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=[path.name for path in SCRIPTS])
+def test_scripts_ask_for_what_is_there(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("gcn_cli"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
 
 
 def test_no_command_imports_another():

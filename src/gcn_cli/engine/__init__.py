@@ -13,7 +13,14 @@ from gcn_cli.engine.device import AnyBasis, make_basis
 from gcn_cli.engine.fast import Engine, Sampler, open_engine
 from gcn_cli.engine.fused import FusedBasis
 from gcn_cli.engine.likelihood import likelihood_gradient
-from gcn_cli.engine.machine import choose_machine, describe, facts, free_memory, is_out_of_memory
+from gcn_cli.engine.machine import (
+    choose_device,
+    choose_machine,
+    describe,
+    facts,
+    free_memory,
+    is_out_of_memory,
+)
 from gcn_cli.engine.noise import NoiseSource
 from gcn_cli.engine.replay import Replayed
 from gcn_cli.engine.support import Machine
@@ -29,6 +36,7 @@ __all__ = [
     "Replayed",
     "Sampler",
     "WindowedField",
+    "choose_device",
     "choose_machine",
     "describe",
     "facts",
