@@ -31,7 +31,8 @@ def _presets() -> dict[str, NoiseNet]:
     for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")):
         config = yaml.safe_load(path.read_text())
         if "layers" in config and "reconstruction" in config:
-            found[path.stem] = NoiseNet(tuple(L(**layer) for layer in config["layers"]), 3)
+            layers = tuple(L(**layer) for layer in config["layers"])
+            found[path.stem] = NoiseNet(layers, 3, given=3)
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gcn_cli.field.learning import STAND_IN, likelihood_gap, reconstruction_loss, soft_gradient
-from gcn_cli.field.network import LayerSpec, NoiseNet
+from gcn_cli.field.network import LayerSpec, NoiseNet, beside
 
 ROUNDING, ONE_UNIT, MANY_UNITS = 1e-5, 2e-2, 0.15  # of grad h and of gradients, relative rms
 FLOAT32, BFLOAT16 = torch.float32, torch.bfloat16
@@ -128,3 +128,34 @@ def test_opening_an_engine_flushes_denormal_numbers(net, engines):
     assert (small * 1e-12).all()  # control: they are kept
     engines(net)
     assert not (small * 1e-12).any()
+
+
+@DTYPES
+@pytest.mark.parametrize("first", [LayerSpec(6, 5, 1, True), LayerSpec(8, 6, 2, True)])
+def test_what_is_given_counts_as_in_the_field(first, dtype, draw_field, engines):
+    net = NoiseNet((first, LayerSpec(8, 4, 2, True)), 3, given=3)
+    (weights, z, s), engine = draw_field(net), engines(net, dtype)
+    given, noise = z.flip(3), z.flip(2)
+    leaves, z64, s64, given64, noise64 = exactly(weights, z, s, given, noise)
+    both = beside(z64, given64)
+    most = tolerance(dtype, net, leaves, s64, (both, "torus"))
+    told = engine.opened(weights)(beside(z, given), s)
+    assert told.shape == z.shape
+    assert relative(told, soft_gradient(net, both, s64, leaves, "torus").detach()) < most
+    loss, gradient = engine.reconstruction(z, noise, s, weights, 1, given)
+    true = reconstruction_loss(net, z64, noise64, s64, leaves, 1, given64)
+    assert abs(loss.item() - true.item()) < MEAN[dtype]
+    level = s64.view(-1, 1, 1, 1)
+    seen = beside((z64 + level * noise64) / (1 + level**2).sqrt(), given64)
+    same_gradient(gradient, true, leaves, tolerance(dtype, net, leaves, s64, (seen, "frame")))
+    pair = given[:1], given[1:]
+    gap, gradient = engine.likelihood(z[:1], noise[1:], s[1], weights, 4, pair)
+    pair = given64[:1], given64[1:]
+    true = likelihood_gap(net, z64[:1], noise64[1:], s64[1].item(), leaves, 4, pair)
+    assert abs(gap.item() - true.item()) < MEAN[dtype] / s64[1]
+    scale = (1 + s64[1] ** 2).sqrt()
+    views = (
+        (beside(z64[:1] / scale, pair[0]), "frame"),
+        (beside(noise64[1:] / scale, pair[1]), "torus"),
+    )
+    same_gradient(gradient, true, leaves, tolerance(dtype, net, leaves, s64[1:2], *views))

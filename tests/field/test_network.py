@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gcn_cli.field.network import LayerSpec, NoiseNet, initial_weights
+from gcn_cli.field.network import LayerSpec, NoiseNet, beside, initial_weights
 
 BOUNDARIES = ("torus", "frame")
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -163,3 +163,19 @@ def test_sides_that_the_strides_do_not_divide_are_refused(noise_weights):
     z = torch.zeros(1, 1, 8, 10, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"\(8, 10\) px are not multiples of the stride 4"):
         net.forward(z, z.new_ones(1), noise_weights(net), "torus")
+
+
+def test_what_is_given_is_looked_at_and_not_decoded(noise_weights, mixed_levels):
+    """grad h is the derivative towards z alone, and depends on what is given."""
+    net = NoiseNet((LayerSpec(6, 4, 2, True), LayerSpec(4, 3, 1, True)), 2, given=3)
+    weights, s = noise_weights(net), mixed_levels(2)
+    generator = torch.Generator().manual_seed(1)
+    z, given = (torch.randn(2, c, 12, 16, generator=generator, dtype=torch.float64) for c in (2, 3))
+    z.requires_grad_(True)
+    for c in (given, -given, None):
+        told = net.gradient(beside(z, c).detach(), s, weights, "torus")
+        h = net.output(net.forward(beside(z, c), s, weights, "torus"), weights)
+        torch.testing.assert_close(told, torch.autograd.grad(h.sum(), z)[0], rtol=0, atol=1e-12)
+    zeros = net.gradient(beside(z, 0 * given).detach(), s, weights, "torus")
+    assert torch.equal(told, zeros)  # nothing given counts as zeros
+    assert not torch.allclose(zeros, net.gradient(beside(z, given).detach(), s, weights, "torus"))

@@ -1,4 +1,4 @@
-"""Adam on one vector, against a loop over numbers."""
+"""Adam and Muon on one vector, against loops over numbers and matrices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from gcn_cli.field.network import initial_weights
-from gcn_cli.field.optimise import Moments, adam, averaged, clipped, flatten, unflatten
+from gcn_cli.field.optimise import (
+    Moments,
+    adam,
+    averaged,
+    clipped,
+    flatten,
+    muon,
+    orthogonal,
+    unflatten,
+)
 
 
 def test_adam_is_the_loop_of_its_paper():
@@ -63,3 +72,46 @@ def test_weights_go_into_one_vector_and_back(net):
     assert type(back) is type(weights)
     vector[0] = 7.0
     assert back.filters[0].flatten()[0] == 7.0  # views, not copies
+
+
+def test_orthogonal_brings_singular_values_near_one_and_keeps_directions():
+    for shape in ((6, 40), (40, 6), (12, 12)):
+        generator = torch.Generator().manual_seed(shape[0])
+        matrix = torch.randn(shape, generator=generator, dtype=torch.float64)
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        told = orthogonal(matrix)
+        inner = u.T @ told @ v.T
+        values = inner.diagonal()
+        torch.testing.assert_close(inner, values.diag(), rtol=0, atol=1e-9)
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+        torch.testing.assert_close(orthogonal(1e-3 * matrix), told, rtol=0, atol=1e-4)
+    assert torch.equal(orthogonal(torch.zeros(3, 4)), torch.zeros(3, 4))
+
+
+def test_muon_moves_banks_by_orthogonal_steps_and_all_else_by_adam(net):
+    like = initial_weights(net, torch.Generator().manual_seed(0)).map(torch.Tensor.double)
+    vector, rate = flatten(like.tensors()), 0.01
+    gradients = [
+        torch.randn(vector.shape, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+        for k in (1, 2)
+    ]
+    moments, moved = Moments.zero(vector), vector
+    for g in gradients:
+        moved, moments = muon(moved, g, moments, like, rate, 0.9, 0.99)
+    assert moments.count == 2
+    parts = [unflatten(t, like) for t in (vector, moved, *gradients)]
+    banks = len(like.filters) + len(like.mixers)
+    for start, end, g1, g2 in list(zip(*(p.tensors() for p in parts), strict=True))[:banks]:
+        true = start
+        first = 0.1 * g1
+        for mean, g in ((first, g1), (0.9 * first + 0.1 * g2, g2)):
+            ahead = 0.9 * mean + 0.1 * g
+            step = orthogonal(ahead.flatten(1)).view_as(start)
+            true = true - rate * 0.2 * max(start.shape[0], start[0].numel()) ** 0.5 * step
+        torch.testing.assert_close(end, true, rtol=0, atol=1e-12)
+    n = sum(t.numel() for t in like.tensors()[:banks])
+    rest, alone = vector[n:], Moments.zero(vector[n:])
+    for g in gradients:
+        rest, alone = adam(rest, g[n:], alone, rate, 0.9, 0.99)
+    torch.testing.assert_close(moved[n:], rest, rtol=0, atol=0)

@@ -20,7 +20,7 @@ from gcn_cli.texture.plan import make_plan
 from gcn_cli.texture.recipe import Recipe
 
 CPU = torch.device("cpu")
-NET = NoiseNet((LayerSpec(6, 4, 2, vote=True), LayerSpec(5, 3, 1, vote=True)), 2)
+NET = NoiseNet((LayerSpec(6, 4, 2, vote=True), LayerSpec(5, 3, 1, vote=True)), 2, 2)
 LEVEL = 0.7
 
 
@@ -119,10 +119,12 @@ def test_the_energy_is_that_of_the_field(field):
 @pytest.mark.parametrize(("bias", "share"), [(50.0, 1.0), (-50.0, 0.0)])
 def test_active_shares(bias, share):
     weights = _model().sizes[0].weights
-    weights = weights._replace(rest=torch.full_like(weights.rest, bias))
+    filters = tuple(w.abs() for w in weights.filters)  # what is on turns nothing off
+    weights = weights._replace(filters=filters, rest=torch.full_like(weights.rest, bias))
     sampler = open_engine(NET, CPU, torch.float32).opened(weights)
     field = measure.Field(NET, weights, sampler)
-    assert measure.active_shares(field, _noise(1, 2, 32, 32), 1.0) == (share, share)
+    told = measure.active_shares(field, _noise(1, 2, 32, 32), 1.0, _noise(1, 2, 32, 32, seed=1))
+    assert told == (share, share)
 
 
 def test_the_gaussian_field_of_white_noise_knows_nothing():

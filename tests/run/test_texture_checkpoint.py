@@ -109,7 +109,7 @@ DAMAGE = {
     "another kind": (("kind",), "field", "different kinds"),
     "a config of another kind": (("config", "kind"), "field", "unknown key"),
     "weights of another shape": ((*SIZE, "weights", 0), torch.zeros(8, 3, 5, 5), "do not fit"),
-    "weights not finite": ((*SIZE, "weights", 0), torch.full((8, 3, 4, 4), NAN), "not finite"),
+    "weights not finite": ((*SIZE, "weights", 0), torch.full((8, 6, 4, 4), NAN), "not finite"),
     "whole numbers": ((*SIZE, "weights", 0), torch.zeros(8, 3, 4, 4, dtype=torch.int32), "fit"),
     "a tensor too few": ((*SIZE, "weights"), [torch.zeros(8, 3, 4, 4)], "do not fit"),
     "levels that rise": ((*SIZE, "levels"), torch.tensor([1.0, 2.0]), "do not fall"),

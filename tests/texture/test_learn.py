@@ -17,6 +17,7 @@ from gcn_cli.field.optimise import flatten, unflatten
 from gcn_cli.texture import learn as course_of
 from gcn_cli.texture.learn import begin, model_of
 from gcn_cli.texture.plan import make_plan
+from gcn_cli.texture.pyramid import enlarge_torus, shrink
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def seen(monkeypatch):
     """Crops, noise and levels (x, noise, s) of every update of an act one that learns nothing."""
     calls = []
 
-    def nothing_to_learn(self, x, noise, s, weights, margin):
-        calls.append((x, noise, s))
+    def nothing_to_learn(self, x, noise, s, weights, margin, given=None):
+        calls.append((x, noise, s, given))
         return torch.tensor(0.5), [torch.zeros_like(t) for t in weights.tensors()]
 
     monkeypatch.setattr(Engine, "reconstruction", nothing_to_learn)
@@ -103,7 +104,7 @@ def test_likelihood_mends_votes_that_are_too_weak(learned, run):
     weights = unflatten(start.weights, like)
     weak = flatten(weights._replace(votes=tuple(0.3 * v for v in weights.votes)).tensors())
     recipe = learned.plan.recipe.model_copy(
-        update={"likelihood": learned.plan.recipe.likelihood.model_copy(update={"vote_rate": 2e-2})}
+        update={"likelihood": learned.plan.recipe.likelihood.model_copy(update={"vote_rate": 1e-1})}
     )
     infos = likelihood_infos(
         run(recipe, learned.observed, replace(start, weights=weak, average=weak))
@@ -180,7 +181,7 @@ def test_act_one_sees_mirrored_windows_of_its_size_at_levels_of_its_ladder(
         likelihood={"updates": 0, "finer_updates": 0},
     )
     run(given, 0.1 * blurred(2.0) + 5)
-    x, noise, s = (torch.stack(each) for each in zip(*seen, strict=True))
+    x, noise, s = (torch.stack(each) for each in list(zip(*seen, strict=True))[:3])
     coarse, fine = s[:8].flatten(), s[8:].flatten()
     assert x.min() > 4  # nothing but the image: no zeros beyond its frame
     assert x[8:].std() > x[:8].std()
@@ -198,6 +199,46 @@ def test_act_one_sees_mirrored_windows_of_its_size_at_levels_of_its_ladder(
     assert (uniform - torch.linspace(0, 1, len(fine))).abs().max() < 2 / math.sqrt(len(fine))
 
 
+def test_a_finer_size_is_given_the_coarser_picture_of_its_own_crop_under_its_noise(
+    seen, recipe, blurred, run
+):
+    for noise in (0.0, 0.3):
+        seen.clear()
+        told = recipe(
+            sizes={"coarsest": 2},
+            noise={"given": noise},
+            reconstruction={"updates": 1, "finer_updates": 8, "batch": 50, "crop": 16, "margin": 4},
+            likelihood={"updates": 0, "finer_updates": 0},
+        )
+        run(told, blurred(2.0))
+        assert seen[0][3] is None  # nothing is coarser than the coarsest
+        x, given = (torch.cat([call[k] for call in seen[1:]]) for k in (0, 3))
+        left = (x - given)[..., 4:-4, 4:-4]  # the mirror of a reduction is none of the mirror's
+        assert left.std() == pytest.approx(0.85 * noise, rel=0.1, abs=0.07)
+        assert left[..., 1:].flatten() @ left[..., :-1].flatten() >= 0.5 * noise * left.norm() ** 2
+
+
+def test_act_two_sets_what_is_given_beside_either(recorded, recipe, blurred, run):
+    told = recipe(
+        sizes={"coarsest": 2},
+        noise={"given": 0.0},
+        reconstruction={"updates": 1, "finer_updates": 1},
+    )
+    run(told, blurred(2.0))
+    calls = [call for name, call in recorded if name == "likelihood"]
+    coarse, fine = calls[: 3 * 3], calls[3 * 3 :]
+    assert len(fine) == 3 * 3
+    assert all(call[5] is None for call in coarse)
+    for observed, chains, s, _, _, (known, below) in fine:
+        assert known.shape == observed.shape
+        assert below.shape == chains.shape
+        noise = (observed - known).std() / s  # the exemplar's own coarser picture, less its noise
+        assert noise == pytest.approx(1, abs=0.1 + 0.08 / float(s))
+        again = enlarge_torus(shrink(below, 0.5), 2)  # enlarged: nothing fine is lost on the way
+        assert (again - below).std() < 0.5 * below.std()
+        assert (again - below).std() < 0.6 * (enlarge_torus(shrink(chains, 0.5), 2) - chains).std()
+
+
 def test_the_mirror_is_only_looked_at_and_every_pixel_is_learned(seen, recipe, run):
     """In the image of its own row numbers a mirrored row stands out."""
     rows = torch.arange(64.0)[:, None].expand(1, 1, 64, 64)
@@ -206,7 +247,7 @@ def test_the_mirror_is_only_looked_at_and_every_pixel_is_learned(seen, recipe, r
         likelihood={"updates": 0},
     )
     run(given, rows)
-    crops = torch.cat([x for x, _, _ in seen])[:, 0, :, 0]
+    crops = torch.cat([x for x, *_ in seen])[:, 0, :, 0]
     counted = crops[:, 4:-4]
     assert (counted.diff() == 1).all()
     assert sorted(set(counted.flatten().tolist())) == list(range(64))
@@ -222,12 +263,12 @@ def test_act_two_compares_the_blurred_exemplar_with_its_own_chain_at_its_own_lev
     assert all(x.spread > 10 for x in course.infos if x.act == "likelihood")
     calls = [given for name, given in recorded if name == "likelihood"]
     ladder = given.levels(0)[1:].float().tolist()
-    asked = [float(s) for _, _, s, _, _ in calls]
+    asked = [float(s) for _, _, s, *_ in calls]
     assert len(asked) == 6 * 4
     assert all(len(set(asked[k : k + 4])) == 4 for k in range(0, 24, 4))
     assert 6 < len(set(asked)) <= len(ladder)  # chosen anew at every update
     assert set(asked) <= set(ladder)
-    for observed, chains, s, _, margin in calls:
+    for observed, chains, s, _, margin, _ in calls:
         assert margin == 5  # half of the field of view
         assert observed.shape == (1, 1, 26, 26)  # a canvas and its margin
         assert chains.shape == (2, 1, 16, 16)
@@ -250,7 +291,7 @@ def test_one_climb_raises_the_likelihood_of_the_exemplar_against_the_chains(
 
     def gap(vector):
         weights = unflatten(vector, like)
-        gaps = [engine.likelihood(y, chains, s, weights, m)[0] for y, chains, s, _, m in calls]
+        gaps = [engine.likelihood(y, chains, s, weights, m)[0] for y, chains, s, _, m, _ in calls]
         return float(torch.stack(gaps).mean())
 
     assert gap(before) == pytest.approx(course.infos[-1].gap, rel=1e-5)

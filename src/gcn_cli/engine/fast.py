@@ -16,7 +16,7 @@ from gcn_cli.engine.layers import CHANNELS_LAST, decode, encode, gate, in_blocks
 from gcn_cli.engine.replay import Replayed
 from gcn_cli.field.ladder import column, target
 from gcn_cli.field.learning import LEAST_LEVEL
-from gcn_cli.field.network import Boundary, NoiseNet, Responses, Weights
+from gcn_cli.field.network import Boundary, NoiseNet, Responses, Weights, beside
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Engine:
         first = in_blocks(self.net.layers[0])
         if first is None:
             return self.net
-        channels = self.net.channels * self.net.layers[0].stride ** 2
-        return NoiseNet((first, *self.net.layers[1:]), channels)
+        area = self.net.layers[0].stride ** 2
+        channels, given = self.net.channels * area, self.net.given * area
+        return NoiseNet((first, *self.net.layers[1:]), channels, given)
 
     @property
     def _block(self) -> int:
@@ -68,7 +69,7 @@ class Engine:
         x = x.contiguous(memory_format=CHANNELS_LAST)
         layers, votes = [], []
         for spec, w in zip(self._deep.layers, fitted.filters, strict=True):
-            a = encode(x, w, spec, boundary).add_(next(biases))
+            a = encode(x, w[:, : x.shape[1]], spec, boundary).add_(next(biases))
             layers.append(a)
             x = F.relu(a)
             if spec.vote:
@@ -92,7 +93,8 @@ class Engine:
                 g = told if g is None else g + told
             assert g is not None  # the top layer votes
             gated = gate(g, responses.layers[index])
-            g = decode(gated, fitted.filters[index], deep.layers[index], boundary)
+            w = fitted.filters[index] if index else fitted.filters[0][:, : deep.channels]
+            g = decode(gated, w, deep.layers[index], boundary)
         assert g is not None
         return F.pixel_shuffle(g, self._block) if self._block > 1 else g
 
@@ -108,42 +110,57 @@ class Engine:
         return Sampler(self, self.prepare(weights.map(torch.Tensor.detach)))
 
     def reconstruction(
-        self, x: Tensor, noise: Tensor, s: Tensor, weights: Weights, margin: int
+        self,
+        x: Tensor,
+        noise: Tensor,
+        s: Tensor,
+        weights: Weights,
+        margin: int,
+        given: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """`field.learning.reconstruction_loss` and its gradient in the order of the weights."""
+        known = () if given is None else (given,)
 
-        def both(x: Tensor, noise: Tensor, s: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-            leaves = weights.of([t.detach().requires_grad_(True) for t in tensors])
+        def both(x: Tensor, noise: Tensor, s: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+            c = rest[0] if known else None
+            leaves = weights.of([t.detach().requires_grad_(True) for t in rest[len(known) :]])
             y = x + column(s) * noise
             scale = (1 + column(s) ** 2).sqrt()
-            told = self.soft_gradient(y / scale, s, self.prepare(leaves), "frame")
+            told = self.soft_gradient(beside(y / scale, c), s, self.prepare(leaves), "frame")
             error = told - target(x, y, s)
             loss = error[..., margin:-margin, margin:-margin].square().mean()
             return loss.detach(), *torch.autograd.grad(loss, leaves.tensors())
 
-        loss, *gradient = self._recorded("reconstruction", both, margin)(
-            x, noise, s, *weights.tensors()
+        loss, *gradient = _recorded(self, "reconstruction", both, margin, len(known))(
+            x, noise, s, *known, *weights.tensors()
         )
         return loss, gradient
 
     def likelihood(
-        self, observed: Tensor, chains: Tensor, s: Tensor, weights: Weights, margin: int
+        self,
+        observed: Tensor,
+        chains: Tensor,
+        s: Tensor,
+        weights: Weights,
+        margin: int,
+        given: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """`field.learning.likelihood_gap` at level ``s`` (a tensor ()), and its gradient."""
+        known = given or ()
 
-        def both(
-            observed: Tensor, chains: Tensor, s: Tensor, *tensors: Tensor
-        ) -> tuple[Tensor, ...]:
-            leaves = weights.of([t.detach().requires_grad_(True) for t in tensors])
+        def both(observed: Tensor, chains: Tensor, s: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+            c, below = rest[:2] if known else (None, None)
+            leaves = weights.of([t.detach().requires_grad_(True) for t in rest[len(known) :]])
             fitted = self.prepare(leaves)
             scale = (1 + s**2).sqrt()
-            f_observed = self._inside(observed / scale, s, fitted, leaves, "frame", margin)
-            f_chains = self._inside(chains / scale, s, fitted, leaves, "torus", 0)
+            seen, made = beside(observed / scale, c), beside(chains / scale, below)
+            f_observed = self._inside(seen, s, fitted, leaves, "frame", margin)
+            f_chains = self._inside(made, s, fitted, leaves, "torus", 0)
             gap = (f_observed - f_chains) / s.clamp_min(LEAST_LEVEL)
             return gap.detach(), *torch.autograd.grad(gap, leaves.tensors())
 
-        gap, *gradient = self._recorded("likelihood", both, margin)(
-            observed, chains, s, *weights.tensors()
+        gap, *gradient = _recorded(self, "likelihood", both, margin, len(known))(
+            observed, chains, s, *known, *weights.tensors()
         )
         return gap, gradient
 
@@ -171,16 +188,17 @@ class Engine:
             total = total + F.relu(inner.float()).mean((0, 2, 3)) @ v / stride**2
         return total
 
-    def _recorded(self, name: str, function: object, margin: int) -> Replayed:
-        """On CUDA the whole pass, forward and back, is one recorded graph per set of shapes."""
-        known = _RECORDED.setdefault(self, {})
-        key = (name, margin)
-        if key not in known:
-            known[key] = Replayed(function)  # type: ignore[arg-type]
-        return known[key]
+
+def _recorded(engine: Engine, name: str, function: object, margin: int, known: int) -> Replayed:
+    """On CUDA the whole pass, forward and back, is one recorded graph per set of shapes."""
+    recorded = _RECORDED.setdefault(engine, {})
+    key = (name, margin, known)
+    if key not in recorded:
+        recorded[key] = Replayed(function)  # type: ignore[arg-type]
+    return recorded[key]
 
 
-_RECORDED: dict[Engine, dict[tuple[str, int], Replayed]] = {}
+_RECORDED: dict[Engine, dict[tuple[str, int, int], Replayed]] = {}
 
 
 class Sampler:

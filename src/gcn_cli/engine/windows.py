@@ -37,6 +37,7 @@ def window(first: int, last: int, reach: int, stride: int, shift: int) -> tuple[
 def windowed_gradient(
     gradient: Callable[[Tensor], Tensor],
     rows: Tensor,
+    channels: int,
     top: int,
     inner: tuple[int, int],
     reach: int,
@@ -46,11 +47,12 @@ def windowed_gradient(
 ) -> Tensor:
     """Grad h of rows ``inner`` of a torus, from ``rows`` (N, C, h, W) that begin at row ``top``.
 
-    ``gradient`` takes bounded windows; ``rows`` holds those that `window` asks for; columns wrap.
+    ``gradient`` takes bounded windows and tells ``channels`` of them; ``rows`` holds those that
+    `window` asks for; columns wrap.
     """
     width = rows.shape[-1]
     first, last = inner
-    out = rows.new_empty(*rows.shape[:2], last - first, width)
+    out = rows.new_empty(len(rows), channels, last - first, width)
     start, stop = window(first, last, reach, stride, shift[0])
     strip = rows[..., start - top : stop - top, :]
     for left, right in parts(width, side):

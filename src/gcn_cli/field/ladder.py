@@ -11,6 +11,9 @@ exact for s -> infinity, where the chain starts. From the basis B_s = grad f_s f
     score          grad log p_s = B_s(y) - y / (1 + s^2)
     reconstruction D(y, s) = y + s^2 grad log p_s = y / (1 + s^2) + s^2 B_s(y)
 
+An image c may be given beside y (a coarser picture of it, to a finer size); all of this then holds
+of p_s(y | c), and h looks at both.
+
 D is the auto-encoder's output and the mean of x given y (Tweedie; Robbins 1956): the auto-encoder
 denoises. Every step of the chain is driven by its reconstruction error D(y, s) - y.
 
@@ -26,10 +29,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gcn_cli.field.network import Boundary, NoiseNet, Weights
+from gcn_cli.field.network import Boundary, NoiseNet, Weights, beside
 
 Gradient = Callable[[Tensor, Tensor], Tensor]
-"""grad h (N, C, H, W) of scaled images z (N, C, H, W) at levels s (N,)."""
+"""grad h (N, C, H, W) of scaled images z (N, C, H, W), with what is given, at levels s (N,)."""
 
 _POWER = 5.0  # of the ladder's spacing: levels crowd where s is small (Karras et al. 2022)
 
@@ -66,13 +69,13 @@ def score(gradient: Gradient, y: Tensor, s: Tensor) -> Tensor:
     return basis(gradient, y, s) - y / (1 + column(s) ** 2)
 
 
-def reconstruct(gradient: Gradient, y: Tensor, s: Tensor) -> Tensor:
+def reconstruct(gradient: Gradient, y: Tensor, s: Tensor, given: Tensor | None = None) -> Tensor:
     """``D(y, s) = y / (1 + s^2) + s / sqrt(1 + s^2) (grad h)(y / sqrt(1 + s^2); s)``.
 
     The same as ``y + s^2 score``, without the quotients that grow as s falls.
     """
     scale = (1 + column(s) ** 2).sqrt()
-    return y / scale**2 + (column(s) / scale) * gradient(y / scale, s)
+    return y / scale**2 + (column(s) / scale) * gradient(beside(y / scale, given), s)
 
 
 def target(x: Tensor, y: Tensor, s: Tensor) -> Tensor:

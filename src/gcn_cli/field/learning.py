@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli.field.ladder import column, target
-from gcn_cli.field.network import Boundary, NoiseNet, Weights, _fold
+from gcn_cli.field.network import Boundary, NoiseNet, Weights, _fold, beside
 
 STAND_IN = 0.5
 """Half width of the box that stands in for a gate's derivative."""
@@ -75,7 +75,7 @@ def soft_gradient(
             g = told if g is None else g + told
         assert g is not None  # the top layer votes
         gated = gate(g, responses.layers[index])
-        w = weights.filters[index]
+        w = weights.filters[index] if index else weights.filters[0][:, : net.channels]
         full = torch.nn.functional.conv_transpose2d(gated, w, stride=spec.stride)
         g = _fold(full, spec.margin, boundary)
     assert g is not None
@@ -83,7 +83,13 @@ def soft_gradient(
 
 
 def reconstruction_loss(
-    net: NoiseNet, x: Tensor, noise: Tensor, s: Tensor, weights: Weights, margin: int
+    net: NoiseNet,
+    x: Tensor,
+    noise: Tensor,
+    s: Tensor,
+    weights: Weights,
+    margin: int,
+    given: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error of grad h inside a margin, a scalar; 1 is what f = 0 has at s -> 0.
 
@@ -94,10 +100,11 @@ def reconstruction_loss(
         s: levels (N,).
         weights: differentiated.
         margin: px from the crops' frame that do not count: the frame must never be seen.
+        given: what comes beside y (N, G, H, W), if anything.
     """
     y = x + column(s) * noise
     scale = (1 + column(s) ** 2).sqrt()
-    told = soft_gradient(net, y / scale, s, weights, "frame")
+    told = soft_gradient(net, beside(y / scale, given), s, weights, "frame")
     error = told - target(x, y, s)
     return error[..., margin:-margin, margin:-margin].square().mean()
 
@@ -128,17 +135,21 @@ def inside_output(
 
 
 def likelihood_gap(
-    net: NoiseNet, observed: Tensor, chains: Tensor, s: float, weights: Weights, margin: int
+    net: NoiseNet,
+    observed: Tensor,
+    chains: Tensor,
+    s: float,
+    weights: Weights,
+    margin: int,
+    given: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> Tensor:
     """``f_s(observed) - f_s(chains)`` in nats per pixel, a scalar to ascend.
 
-    ``observed`` (N, C, H, W), exemplar plus noise of level ``s``, is bounded; ``chains`` a torus.
+    ``observed`` (N, C, H, W), exemplar plus noise of level ``s``, is bounded; ``chains`` a torus;
+    ``given`` comes beside either.
     """
     scale, told = math.sqrt(1 + s**2), chains.new_full((1,), s)
-    f_observed = inside_output(
-        net, observed / scale, told.expand(len(observed)), weights, "frame", margin
-    ).mean()
-    f_chains = inside_output(
-        net, chains / scale, told.expand(len(chains)), weights, "torus", 0
-    ).mean()
+    seen, made = beside(observed / scale, given[0]), beside(chains / scale, given[1])
+    f_observed = inside_output(net, seen, told.expand(len(seen)), weights, "frame", margin).mean()
+    f_chains = inside_output(net, made, told.expand(len(made)), weights, "torus", 0).mean()
     return (f_observed - f_chains) / max(s, LEAST_LEVEL)

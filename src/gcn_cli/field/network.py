@@ -115,10 +115,15 @@ class Pattern(NamedTuple):
 
 @dataclass(frozen=True)
 class NoiseNet:
-    """The structure of the network over images of ``channels`` colours."""
+    """The structure of the network over images of ``channels`` colours.
+
+    ``given`` channels more may come beside z: an image that is known, under which the density of z
+    is conditional. They are looked at and never decoded; where z comes alone they count as zeros.
+    """
 
     layers: tuple[LayerSpec, ...]
     channels: int = 3
+    given: int = 0
 
     def __post_init__(self) -> None:
         if not any(spec.vote for spec in self.layers):
@@ -152,7 +157,7 @@ class NoiseNet:
 
     def in_channels(self) -> list[int]:
         """Channels that each layer reads."""
-        return [self.channels, *(spec.filters for spec in self.layers[:-1])]
+        return [self.channels + self.given, *(spec.filters for spec in self.layers[:-1])]
 
     @property
     def n_biases(self) -> int:
@@ -189,7 +194,7 @@ class NoiseNet:
         return list(torch.split(every, sizes, 1))
 
     def forward(self, z: Tensor, s: Tensor, weights: Weights, boundary: Boundary) -> Responses:
-        """Pre-activations for images ``z`` (N, C, H, W) at levels ``s`` (N,).
+        """Pre-activations for images ``z`` (N, C, H, W) at levels ``s`` (N,); see `beside`.
 
         Raises:
             ValueError: sides that are no multiples of the stride.
@@ -202,7 +207,8 @@ class NoiseNet:
         mixers = iter(weights.mixers)
         layers, votes, x = [], [], z
         for spec, w in zip(self.layers, weights.filters, strict=True):
-            a = F.conv2d(_pad(x, spec.margin, boundary), w, stride=spec.stride) + next(biases)
+            seen = w[:, : x.shape[1]]
+            a = F.conv2d(_pad(x, spec.margin, boundary), seen, stride=spec.stride) + next(biases)
             layers.append(a)
             x = F.relu(a)
             if spec.vote:
@@ -244,7 +250,8 @@ class NoiseNet:
                 told = F.conv_transpose2d(vote_on.to(v) * v[:, None, None], mixer)
                 g = told if g is None else g + told
             assert g is not None
-            full = F.conv_transpose2d(g * on, weights.filters[index], stride=spec.stride)
+            w = weights.filters[index] if index else weights.filters[0][:, : self.channels]
+            full = F.conv_transpose2d(g * on, w, stride=spec.stride)
             g = _fold(full, spec.margin, boundary)
         assert g is not None
         return g
@@ -252,6 +259,11 @@ class NoiseNet:
     def gradient(self, z: Tensor, s: Tensor, weights: Weights, boundary: Boundary) -> Tensor:
         """``grad h(z; s)`` (N, C, H, W) by encoding and decoding with the same filters."""
         return self.decode(self.pattern(self.forward(z, s, weights, boundary)), weights, boundary)
+
+
+def beside(z: Tensor, given: Tensor | None) -> Tensor:
+    """``z`` (N, C, H, W) with the channels that are given (N, G, H, W), if any."""
+    return z if given is None else torch.cat([z, given], 1)
 
 
 def initial_weights(net: NoiseNet, generator: torch.Generator) -> Weights:

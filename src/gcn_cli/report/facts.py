@@ -17,8 +17,10 @@ from torch import Tensor
 
 from gcn_cli.engine import Machine, NoiseSource
 from gcn_cli.errors import ImageError
+from gcn_cli.field.network import beside
 from gcn_cli.report import measure
-from gcn_cli.texture.draw import Model, draw
+from gcn_cli.texture.draw import Model, coarse_shape, draw, from_coarse
+from gcn_cli.texture.exemplar import given_picture
 from gcn_cli.texture.plan import at_size
 
 ALIKE = 1.4
@@ -129,10 +131,13 @@ class ImageFacts:
 class Chains:
     """The model's own chains: y (N, C, h, w) by (size, index of the level), a strip, the samples.
 
+    ``given``: by size, what its field was given beside y, if anything.
+
     The strip holds (size, s, y (C, h, w)) of the first chain on its way from noise to texture.
     """
 
     states: Mapping[tuple[int, int], Tensor]
+    given: Mapping[int, Tensor | None]
     strip: tuple[tuple[int, float, Tensor], ...]
     samples: Tensor
 
@@ -173,11 +178,11 @@ def examine(
     for index, size in enumerate(model.sizes):
         window = measure.window_side(model.net, least // size.reduction, side // size.reduction)
         work = _Size(model, index, machine, settings, wanted[index], window, chains)
-        facts, seen = work.exemplar(at_size(observed, size.reduction))
+        facts, seen = work.exemplar(observed)
         sizes.append(facts)
         views.append(tuple(look.view for look in seen))
         if image is not None:
-            looks.append(work.image(at_size(image, size.reduction), facts, seen))
+            looks.append(work.image(image, facts, seen))
     return Facts(tuple(sizes), tuple(views), chains, _together(looks) if looks else None)
 
 
@@ -211,18 +216,19 @@ def run_chains(
 ) -> Chains:
     """Chains on a torus of ``side`` px of full size, kept where they stand at wanted levels."""
     noise = NoiseSource(settings.seed, range(settings.chains), machine.device)
-    states, strip, count, last = {}, [], 0, None
+    states, given, strip, count, last = {}, {}, [], 0, None
     shown = {round(k * model.total_steps / 7) for k in range(8)}
     for step in draw(model, (side, side), noise, machine, window=side):
         if step.index in wanted[step.size]:
             states[step.size, step.index] = step.y.clone()
+            given[step.size] = step.given
         if step.s and count in shown:
             strip.append((step.size, step.s, step.y[0].cpu()))
         count += step.s > 0
         last = step
     assert last is not None
     strip.append((last.size, 0.0, last.y[0].cpu()))
-    return Chains(states, tuple(strip), last.y)
+    return Chains(states, given, tuple(strip), last.y)
 
 
 # ------------------------------------------------------------------------- one size's levels
@@ -257,13 +263,18 @@ class _Size:
         self.field = measure.open_field(model, index, machine)
         self.size, self.index = model.sizes[index], index
         self.settings, self.wanted, self.window = settings, wanted, window
-        self.chains = chains
+        self.chains, self.given_noise = chains, model.given_noise
 
-    def exemplar(self, x: Tensor) -> tuple[SizeFacts, list[_Look]]:
-        """What the field knows of (N, C, H, W) that it learned from."""
+    def _given(self, picture: Tensor) -> Tensor | None:
+        """What the field is given beside a picture (N, C, H, W) of full size."""
+        return given_picture(picture, self.size.reduction) if self.index else None
+
+    def exemplar(self, observed: Tensor) -> tuple[SizeFacts, list[_Look]]:
+        """What the field knows of (N, C, H, W), of full size, that it learned from."""
+        x, given = at_size(observed, self.size.reduction), self._given(observed)
         levels = [float(self.size.levels[k]) for k in self.wanted]
         gaussian = measure.gaussian_losses(x, levels)
-        looks = [self._look(x, k) for k in self.wanted]
+        looks = [self._look(x, given, k) for k in self.wanted]
         facts = [
             self._facts(look, k, known)
             for look, k, known in zip(looks, self.wanted, gaussian, strict=True)
@@ -273,7 +284,8 @@ class _Size:
 
     def _facts(self, look: _Look, k: int, gaussian: float) -> LevelFacts:
         s, y = float(self.size.levels[k]), self.chains.states[self.index, k]
-        f, u = self._windows(measure.wrapped(self.field, y), s, y.shape[-2:])
+        canvas = measure.wrapped(self.field, beside(y, self.chains.given[self.index]))
+        f, u = self._windows(canvas, s, y.shape[-2:])
         own = f.reshape(-1, len(y)).mean(0)
         error = math.hypot(measure.standard_error(look.tilts), measure.standard_error(own))
         return LevelFacts(
@@ -292,13 +304,17 @@ class _Size:
         cut = measure.windows(self.field, canvas, (size[0], size[1]), self.window)
         return measure.tilts_and_energies(self.field, cut, s)
 
-    def _look(self, x: Tensor, k: int) -> _Look:
+    def _look(self, x: Tensor, given: Tensor | None, k: int) -> _Look:
         s, size = float(self.size.levels[k]), (x.shape[-2], x.shape[-1])
         canvas = measure.surround(self.field, x)
         key = 1000 * self.index + k
         y = measure.add_noise(canvas, s, self.settings.seed, key, self.settings.draws)
-        error = measure.error_map(self.field, canvas, y, s, size)
-        f, u = self._windows(y, s, size)
+        known = None
+        if given is not None:
+            clean = measure.surround(self.field, given)
+            known = self._noisy(clean, key)
+        error = measure.error_map(self.field, canvas, y, s, size, known)
+        f, u = self._windows(beside(y, known), s, size)
         shown = measure.inner(self.field, y[:1], size)[0]
         d = x[0] + error[0] * (s / math.sqrt(1 + s**2))
         return _Look(
@@ -306,14 +322,24 @@ class _Size:
             explained=_share(_about_mean(error), measure.white_loss(x, s)),
             energy=float(u.mean()),
             tilts=f.reshape(-1, len(y)).mean(0),
-            active=measure.active_shares(self.field, y[:1], s),
+            active=measure.active_shares(
+                self.field, y[:1], s, None if known is None else known[:1]
+            ),
             map=error.square().mean((0, 1))[None],
             view=View(s, (shown / math.sqrt(1 + s**2)).cpu(), d.cpu()),
         )
 
-    def image(self, x: Tensor, facts: SizeFacts, own: Sequence[_Look]) -> _Image:
-        """A picture (1, C, H, W) beside the exemplar's figures."""
-        looks = [self._look(x, k) for k in self.wanted]
+    def _noisy(self, given: Tensor, key: int) -> Tensor:
+        """What the field is given (n, C, H, W) under its noise, in ``draws`` draws."""
+        clean = given.repeat(self.settings.draws, 1, 1, 1)
+        noise = NoiseSource(self.settings.seed, range(len(clean)), clean.device)
+        z = noise.normal_(clean.new_empty(coarse_shape(clean.shape)), "given", key)
+        return clean + self.given_noise * from_coarse(z, clean.shape)
+
+    def image(self, picture: Tensor, facts: SizeFacts, own: Sequence[_Look]) -> _Image:
+        """A picture (1, C, H, W) of full size beside the exemplar's figures."""
+        x, given = at_size(picture, self.size.reduction), self._given(picture)
+        looks = [self._look(x, given, k) for k in self.wanted]
         gaussian = measure.gaussian_losses(x, [known.s for known in facts.levels])
         levels = tuple(
             ImageLevel(

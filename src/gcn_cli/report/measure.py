@@ -20,7 +20,7 @@ from torch import Tensor
 from gcn_cli.engine import Machine, NoiseSource, Sampler, open_engine
 from gcn_cli.field.ladder import reconstruct, reference_energy
 from gcn_cli.field.learning import gaussian_loss, inside_output
-from gcn_cli.field.network import NoiseNet, Weights
+from gcn_cli.field.network import NoiseNet, Weights, beside
 from gcn_cli.texture.draw import Model
 
 WINDOW = 64
@@ -112,18 +112,25 @@ def windows(field: Field, canvas: Tensor, size: tuple[int, int], side: int) -> T
 
 
 @torch.no_grad()
-def posterior_mean(field: Field, y: Tensor, s: float) -> Tensor:
+def posterior_mean(field: Field, y: Tensor, s: float, given: Tensor | None = None) -> Tensor:
     """D(y, s) (N, C, H, W) of bounded canvases; wrong within ``margin`` px of the frame."""
-    return reconstruct(field.sampler.window, y, _told(y, s))
+    return reconstruct(field.sampler.window, y, _told(y, s), given)
 
 
-def error_map(field: Field, x: Tensor, y: Tensor, s: float, size: tuple[int, int]) -> Tensor:
+def error_map(
+    field: Field,
+    x: Tensor,
+    y: Tensor,
+    s: float,
+    size: tuple[int, int],
+    given: Tensor | None = None,
+) -> Tensor:
     """Error of reconstruction (n, C, H, W) inside, in units of grad h.
 
     ``(D(y, s) - x) sqrt(1 + s^2) / s``, of which the mean square is `reconstruction_loss`: 1 for
     f = 0 and data of variance 1. ``x`` (N, C, ..) and ``y`` (n, C, ..), n a multiple of N.
     """
-    error = posterior_mean(field, y, s) - x.repeat(len(y) // len(x), 1, 1, 1)
+    error = posterior_mean(field, y, s, given) - x.repeat(len(y) // len(x), 1, 1, 1)
     return inner(field, error, size) * (math.sqrt(1 + s**2) / s)
 
 
@@ -138,27 +145,31 @@ def white_loss(x: Tensor, s: float) -> float:
 
 
 @torch.no_grad()
-def tilts_and_energies(field: Field, y: Tensor, s: float) -> tuple[Tensor, Tensor]:
+def tilts_and_energies(field: Field, canvas: Tensor, s: float) -> tuple[Tensor, Tensor]:
     """``f_s`` and ``U_s = |y|^2 / (2 (1 + s^2)) - f_s`` (K,), nats per pixel, inside windows.
+
+    ``canvas`` (K, C, h, w) is y, or y with what is given beside it.
 
     Of a torus in a single wrapped window: `gcn_cli.field.ladder.energy` over its pixels.
     """
     f, u, a = [], [], field.half
-    for first in range(0, len(y), _AT_ONCE):
-        part = y[first : first + _AT_ONCE]
+    for first in range(0, len(canvas), _AT_ONCE):
+        part, given = parted(field, canvas[first : first + _AT_ONCE])
         told = _told(part, s)
-        z = part / math.sqrt(1 + s**2)
+        z = beside(part / math.sqrt(1 + s**2), given)
         f.append(inside_output(field.net, z, told, field.weights, "frame", a) / s)
-        inside = part[..., a : y.shape[-2] - a, a : y.shape[-1] - a]
+        inside = part[..., a : part.shape[-2] - a, a : part.shape[-1] - a]
         pixels = inside.shape[-2] * inside.shape[-1]
         u.append(reference_energy(inside, told) / pixels - f[-1])
     return torch.cat(f), torch.cat(u)
 
 
 @torch.no_grad()
-def active_shares(field: Field, y: Tensor, s: float) -> tuple[float, ...]:
+def active_shares(
+    field: Field, y: Tensor, s: float, given: Tensor | None = None
+) -> tuple[float, ...]:
     """Share of units that are on, per layer, inside canvases (N, C, H, W)."""
-    z = y / math.sqrt(1 + s**2)
+    z = beside(y / math.sqrt(1 + s**2), given)
     responses = field.net.forward(z, _told(y, s), field.weights, "frame")
     shares, stride = [], 1
     for spec, a in zip(field.net.layers, responses.layers, strict=True):
@@ -167,6 +178,12 @@ def active_shares(field: Field, y: Tensor, s: float) -> tuple[float, ...]:
         inside = a[..., cut : a.shape[-2] - cut, cut : a.shape[-1] - cut]
         shares.append(float((inside > 0).float().mean()))
     return tuple(shares)
+
+
+def parted(field: Field, canvas: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Y (N, C, H, W), and what is given beside it, if anything."""
+    y, given = canvas[:, : field.net.channels], canvas[:, field.net.channels :]
+    return y, given if given.shape[1] else None
 
 
 def _told(y: Tensor, s: float) -> Tensor:

@@ -222,7 +222,7 @@ def verdict(subject: Subject) -> str:
 def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
     """File name to picture (C, H, W) in grey levels, in the order of the page."""
     model = subject.model
-    sizes = [f"1/{size.reduction}" for size in facts.sizes]
+    sizes, channels = [f"1/{size.reduction}" for size in facts.sizes], model.net.channels
     told = {
         "chain.png": chain_strip(model, facts),
         "samples.png": figures.samples_picture(
@@ -231,7 +231,7 @@ def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
         "denoising.png": views_sheet(model, sizes, facts.views),
         "filters.png": labelled_sheet(
             [
-                (name, [figures.filter_grid(size.weights.filters[0], columns=16)])
+                (name, [figures.filter_grid(size.weights.filters[0][:, :channels], columns=16)])
                 for name, size in zip(sizes, model.sizes, strict=True)
             ]
         ),

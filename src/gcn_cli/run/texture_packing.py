@@ -28,6 +28,7 @@ def pack_model(model: Model) -> dict[str, Any]:
     return {
         "layers": [asdict(spec) for spec in model.net.layers],
         "channels": model.net.channels,
+        "given_noise": model.given_noise,
         "sizes": [
             {
                 "reduction": size.reduction,
@@ -46,7 +47,10 @@ def unpack_model(data: dict[str, Any], mean: Tensor) -> Model:
     Raises:
         Exception: ValueError in words where something does not fit, else whatever comes of it.
     """
-    net = NoiseNet(tuple(LayerSpec(**spec) for spec in data["layers"]), data["channels"])
+    channels, noise = data["channels"], float(data["given_noise"])
+    net = NoiseNet(tuple(LayerSpec(**spec) for spec in data["layers"]), channels, channels)
+    if not 0 <= noise < math.inf:
+        raise ValueError("the noise on what a finer size is given is out of range")
     if net.channels != mean.shape[0]:
         raise ValueError("network and mean colour do not agree")
     contrast = float(data["contrast"])
@@ -57,7 +61,7 @@ def unpack_model(data: dict[str, Any], mean: Tensor) -> Model:
     reductions = [size.reduction for size in sizes]
     if not sizes or any(a != 2 * b for a, b in itertools.pairwise(reductions)):
         raise ValueError("its sizes do not follow one another")
-    return Model(net, sizes, mean, contrast)
+    return Model(net, sizes, mean, contrast, noise)
 
 
 def _unpack_size(data: dict[str, Any], like: Weights) -> SizeModel:

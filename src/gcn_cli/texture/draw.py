@@ -1,7 +1,8 @@
 """Fresh samples: the annealed chain at every size, from coarse to fine.
 
 The coarsest chain starts at white noise of the highest level; a finer one at the enlarged coarser
-sample plus noise of its own highest level. Every step is driven by the reconstruction error
+sample plus noise of its own highest level, and is given that sample at every step, so that closed
+shapes need not be found again through the noise. Every step is driven by the reconstruction error
 D(y, s) - y and takes the network at a random phase of its strides, so that no phase is preferred.
 Canvases too large for one pass are moved window by window, in place.
 """
@@ -27,11 +28,13 @@ from gcn_cli.engine import (
     windowed_gradient,
 )
 from gcn_cli.field.ladder import extrapolated, reconstruct, step_down
-from gcn_cli.field.network import NoiseNet, Weights
-from gcn_cli.texture.pyramid import enlarge_rows
+from gcn_cli.field.network import NoiseNet, Weights, beside
+from gcn_cli.texture.pyramid import enlarge_rows, enlarge_torus
 
 WINDOW = 1024
 """Side, px, above which a canvas is moved window by window."""
+FACTOR = 2
+"""Between a size and the next finer one."""
 KEPT = torch.float16
 """What the last D is kept in for the next step: half the memory of a large canvas."""
 
@@ -56,6 +59,8 @@ class Model:
     sizes: tuple[SizeModel, ...]
     mean: Tensor
     contrast: float
+    given_noise: float = 0.0
+    """Deviation of the noise on the coarser sample that a finer field is given."""
 
     @property
     def multiple(self) -> int:
@@ -76,6 +81,8 @@ class Model:
 class Step:
     """One step of a chain: y (N, C, H, W) at level ``s``, and D(y, s) where it is held whole.
 
+    ``given`` (N, C, H, W) is what a finer field is given, where it is held whole.
+
     Without a reconstruction y is a canvas that the next step moves in place: copy what is to last.
     """
 
@@ -84,6 +91,7 @@ class Step:
     s: float
     y: Tensor
     reconstruction: Tensor | None
+    given: Tensor | None = None
 
 
 def chain(
@@ -94,8 +102,11 @@ def chain(
     noise: NoiseSource,
     temperature: float = 1.0,
     window: int = WINDOW,
+    coarser: Tensor | None = None,
 ) -> Iterator[Step]:
     """The steps of one size's chain, from ``y`` at its highest level on.
+
+    ``coarser`` (N, C, h, w), a coarser torus, is given to a finer field at every step.
 
     Yields y before every step, and in the end the last reconstruction, as y at level 0.
     """
@@ -103,6 +114,7 @@ def chain(
     stride = model.net.total_stride
     large = max(y.shape[-2:]) > window
     earlier: Tensor | None = None
+    given = None if coarser is None or large else enlarge_torus(coarser, FACTOR)
     for k, s in enumerate(levels):
         above, below = levels[max(0, k - 1)], levels[k + 1] if k + 1 < len(levels) else 0.0
         dy, dx = noise.integers(f"phase/{size}", k, (stride, stride))
@@ -111,16 +123,21 @@ def chain(
             yield Step(size, k, s, y, None)
             purpose = f"anneal/{size}"
             earlier = _move_windows(
-                model, sampler, y, earlier, rung, noise, purpose, temperature, window
+                model, sampler, y, coarser, earlier, rung, noise, purpose, temperature, window
             )
             continue
         told = torch.full((len(y),), s, device=y.device)
-        rolled = torch.roll(y, (dy, dx), (-2, -1))
-        d = torch.roll(reconstruct(sampler, rolled, told), (-dy, -dx), (-2, -1))
-        yield Step(size, k, s, y, d)
+        rolled = _rolled(y, dy, dx)
+        known = None if given is None else _rolled(given, dy, dx)
+        d = _rolled(reconstruct(sampler, rolled, told, known), -dy, -dx)
+        yield Step(size, k, s, y, d, given)
         y = _moved(y, d, earlier, rung, noise, f"anneal/{size}", 0, temperature)
         earlier = d.to(KEPT)
     yield Step(size, len(levels), 0.0, y, None)
+
+
+def _rolled(images: Tensor, dy: int, dx: int) -> Tensor:
+    return torch.roll(images, (dy, dx), (-2, -1))
 
 
 @dataclass(frozen=True)
@@ -159,6 +176,7 @@ def _move_windows(
     model: Model,
     sampler: Sampler,
     y: Tensor,
+    coarser: Tensor | None,
     earlier: Tensor | None,
     rung: Rung,
     noise: NoiseSource,
@@ -178,8 +196,19 @@ def _move_windows(
 
     def move(rows: Tensor, top: int, inner: tuple[int, int]) -> Tensor:
         first, end = inner
+        known = None
+        if coarser is not None:
+            known = enlarge_rows(coarser, FACTOR, top, top + rows.shape[-2])
         found = windowed_gradient(
-            gradient, rows / scale, top, inner, reach, stride, rung.shift, window
+            gradient,
+            beside(rows / scale, known),
+            y.shape[1],
+            top,
+            inner,
+            reach,
+            stride,
+            rung.shift,
+            window,
         )
         here = rows[..., first - top : end - top, :]
         d = here / scale**2 + (rung.s / scale) * found
@@ -189,6 +218,26 @@ def _move_windows(
 
     move_bands(y, reach, stride, rung.shift[0], move)
     return kept
+
+
+def given_below(
+    model: Model, size: int, below: Tensor, noise: NoiseSource, temperature: float = 1.0
+) -> Tensor:
+    """What size ``size`` is given: the coarser sample (N, C, h, w) under a little noise."""
+    out = torch.empty_like(below)
+    noise.normal_(out, f"given/{size}", 0)
+    return out.mul_(model.given_noise * math.sqrt(temperature)).add_(below)
+
+
+def coarse_shape(shape: torch.Size) -> torch.Size:
+    """Shape of the white noise that `from_coarse` needs for images (N, C, h, w)."""
+    return torch.Size([*shape[:2], *(-(-n // FACTOR) + 2 for n in shape[-2:])])
+
+
+def from_coarse(z: Tensor, shape: torch.Size) -> Tensor:
+    """White noise of the coarser size enlarged to ``shape`` (N, C, h, w), without a frame."""
+    big = torch.nn.functional.interpolate(z, scale_factor=FACTOR, mode="bicubic")
+    return big[..., FACTOR : FACTOR + shape[-2], FACTOR : FACTOR + shape[-1]]
 
 
 def start(
@@ -205,9 +254,8 @@ def start(
         float(model.sizes[size].levels[0]) * math.sqrt(temperature)
     )
     if below is not None:
-        factor = shape[-1] // below.shape[-1]
         for first, last in parts(shape[-2], BAND):
-            out[..., first:last, :] += enlarge_rows(below, factor, first, last)
+            out[..., first:last, :] += enlarge_rows(below, FACTOR, first, last)
     return out
 
 
@@ -235,7 +283,10 @@ def draw(
         shape = (len(noise.chains), model.net.channels, height, width)
         y = start(model, index, shape, below, noise, temperature)
         weights = size.weights.map(lambda t: t.to(machine.device))
-        for step in chain(model, index, engine.opened(weights), y, noise, temperature, window):
+        known = None if below is None else given_below(model, index, below, noise, temperature)
+        below = None  # a large canvas leaves no room for it
+        sampler = engine.opened(weights)
+        for step in chain(model, index, sampler, y, noise, temperature, window, known):
             below = step.y
             yield step
 

@@ -19,9 +19,18 @@ from gcn_cli.engine import Engine, Machine, NoiseSource, open_engine
 from gcn_cli.errors import DivergenceError
 from gcn_cli.field.network import Weights, initial_weights
 from gcn_cli.field.noise import derive_seed, generator
-from gcn_cli.field.optimise import Moments, adam, averaged, clipped, flatten, unflatten
-from gcn_cli.texture.draw import Model, SizeModel, Step, chain, fresh, start
-from gcn_cli.texture.plan import Plan, at_size
+from gcn_cli.field.optimise import Moments, adam, averaged, clipped, flatten, muon, unflatten
+from gcn_cli.texture.draw import (
+    Model,
+    SizeModel,
+    Step,
+    chain,
+    fresh,
+    given_below,
+    start,
+)
+from gcn_cli.texture.exemplar import Exemplar
+from gcn_cli.texture.plan import Plan
 
 Act = Literal["reconstruction", "likelihood"]
 ACTS: tuple[Act, Act] = ("reconstruction", "likelihood")
@@ -34,7 +43,6 @@ _DECAY = {"reconstruction": 0.995, "likelihood": 0.95}  # of the running mean of
 _WARMUP = {"reconstruction": 30, "likelihood": 5}
 _LAST = {"reconstruction": 0.01, "likelihood": 0.05}  # of the rate, after half a cosine
 _MOST_STEEP = 1.0  # length of a gradient
-_LOG_LEVEL = (-0.2, 1.3)  # mean and deviation of ln s at the coarsest size (Karras et al. 2022)
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def model_of(plan: Plan, state: State, mean: Tensor, contrast: float) -> Model:
         SizeModel(size.reduction, size.levels, unflatten(vector, like))
         for size, vector in zip(plan.sizes, state.models(), strict=False)
     )
-    return Model(plan.net, sizes, mean, contrast)
+    return Model(plan.net, sizes, mean, contrast, plan.recipe.noise.given)
 
 
 def _enter(plan: Plan, size: int, act: Act, vector: Tensor, finished: tuple[Tensor, ...]) -> State:
@@ -184,13 +192,9 @@ class _Work:
         self.index = state.size
         self.engine: Engine = open_engine(plan.net, machine.device, machine.dtype)
         self.like: Weights = initial_weights(plan.net, generator(0, "shapes"))
-        self.x = at_size(observed, self.size.reduction)
-        self.rates = self._rates()
-        if self.act == "reconstruction":
-            # The mirror is only looked at: the loss counts inside the margin, so real pixels alone.
-            # Motifs cut in half and mirrored would be learned as motifs.
-            pad = min(plan.recipe.reconstruction.margin, min(self.x.shape[-2:]) - 1)
-            self.x = torch.nn.functional.pad(self.x, (pad,) * 4, mode="reflect")
+        mirrored = self.act == "reconstruction"
+        self.exemplar = Exemplar(plan, self.index, observed, machine.device, mirrored)
+        self.rates = self._rates()  # of likelihood
         self.pool = self._pool(state) if self.act == "likelihood" and self.index else None
 
     def advance(self, state: State) -> tuple[State, Info]:
@@ -198,9 +202,7 @@ class _Work:
         step = self._reconstruct if self.act == "reconstruction" else self._climb
         return step(state)
 
-    def _rates(self) -> Tensor | float:
-        if self.act == "reconstruction":
-            return self.plan.recipe.reconstruction.rate
+    def _rates(self) -> Tensor:
         given = self.plan.recipe.likelihood
         rates = [torch.full_like(t, given.rate) for t in self.like.tensors()]
         first = len(self.like.filters) + len(self.like.mixers)
@@ -218,9 +220,13 @@ class _Work:
     def _moved(self, state: State, gradient: Tensor) -> State:
         """The state after one descent."""
         flat = clipped(gradient, _MOST_STEEP)
-        beta1, beta2 = _BETAS[self.act]
-        rate = self.rates * self._factor(state)
-        vector, moments = adam(state.weights, flat, state.moments, rate, beta1, beta2)
+        betas, factor = _BETAS[self.act], self._factor(state)
+        if self.act == "reconstruction":
+            rate = self.plan.recipe.reconstruction.rate * factor
+            vector, moments = muon(state.weights, flat, state.moments, self.like, rate, *betas)
+        else:
+            rates = self.rates * factor
+            vector, moments = adam(state.weights, flat, state.moments, rates, *betas)
         count = state.update + 1
         average = averaged(state.average, vector, _DECAY[self.act], count)
         return replace(state, update=count, weights=vector, average=average, moments=moments)
@@ -229,41 +235,12 @@ class _Work:
         losses = []
         for _ in range(min(BLOCK, self.updates - state.update)):
             weights = unflatten(state.weights, self.like)
-            x, noise, s = self._crops(state.update)
+            x, noise, s, given = self.exemplar.crops(state.update)
             margin = self.plan.recipe.reconstruction.margin
-            loss, gradient = self.engine.reconstruction(x, noise, s, weights, margin)
+            loss, gradient = self.engine.reconstruction(x, noise, s, weights, margin, given)
             losses.append(loss)
             state = self._moved(state, flatten(gradient))
         return state, self._info(state, loss=float(torch.stack(losses).mean()))
-
-    def _crops(self, update: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Random crops (N, C, h, w) of the mirrored exemplar, noise alike, levels (N,)."""
-        draw = generator(self.plan.seed, "reconstruction", self.index, update)
-        n, side = self.plan.recipe.reconstruction.batch, self.size.crop
-        count, _, height, width = self.x.shape
-
-        def integers(bound: int) -> list[int]:
-            return torch.randint(bound, (n,), generator=draw).tolist()
-
-        places = zip(
-            integers(count), integers(height - side + 1), integers(width - side + 1), strict=True
-        )
-        x = torch.stack([self.x[k, :, i : i + side, j : j + side] for k, i, j in places])
-        noise = self._normal(x.shape, "reconstruction", update)
-        least, most = self.plan.recipe.noise.lowest, float(self.size.levels[0])
-        if self.index == 0:
-            mean, deviation = _LOG_LEVEL
-            s = (mean + deviation * torch.randn(n, generator=draw)).exp()
-        else:
-            most *= 2
-            span = math.log(most / least)
-            s = least * (span * torch.rand(n, generator=draw)).exp()
-        return x, noise, s.clamp(least, most).to(self.machine.device)
-
-    def _normal(self, shape: torch.Size, purpose: str, update: int, level: int = 0) -> Tensor:
-        device = self.machine.device
-        draw = generator(self.plan.seed, purpose, self.index, update, level, "z", device=device)
-        return torch.randn(shape, generator=draw, device=device)
 
     def _pool(self, state: State) -> Tensor:
         """Fresh samples (N, C, h, w) of the coarser sizes, to start a finer size's chains from."""
@@ -286,18 +263,23 @@ class _Work:
         stops = set((torch.randperm(len(levels) - 1, generator=draw)[:count] + 1).tolist())
         weights = unflatten(state.weights, self.like)
         margin = self.plan.net.receptive_field // 2
-        total, gaps, y = torch.zeros_like(state.weights), [], self.x
+        total, gaps, y = torch.zeros_like(state.weights), [], self.exemplar.pictures
         for step in self._chain(state, draw):
             if step.index in stops:
-                observed = self._window(draw)
-                z = self._normal(observed.shape, "likelihood", state.update, step.index)
+                observed, known = self.exemplar.window(draw, state.update)
+                z = self.exemplar.normal(observed.shape, "likelihood", state.update, step.index)
+                pair = None
+                if known is not None and step.given is not None:
+                    pair = known, step.given
                 s = torch.full((), step.s, device=z.device)
-                gap, gradient = self.engine.likelihood(observed + s * z, step.y, s, weights, margin)
+                gap, gradient = self.engine.likelihood(
+                    observed + s * z, step.y, s, weights, margin, pair
+                )
                 gaps.append(gap)
                 total -= flatten(gradient)
             y = step.y
         moved = self._moved(state, total / count)
-        told = float(y.std() / self.x.std())
+        told = float(y.std() / self.exemplar.pictures.std())
         return moved, self._info(moved, gap=float(torch.stack(gaps).mean()), spread=told)
 
     def _chain(self, state: State, draw: torch.Generator) -> Iterator[Step]:
@@ -314,19 +296,8 @@ class _Work:
             model, self.index, (given.chains, self.plan.net.channels, side, side), below, noise
         )
         sampler = self.engine.opened(model.sizes[-1].weights)
-        return chain(model, self.index, sampler, y, noise, window=side)
-
-    def _window(self, draw: torch.Generator) -> Tensor:
-        """A window (1, C, h, w) of the exemplar about as large as the chains and their margin."""
-        count, _, height, width = self.x.shape
-        stride = self.plan.net.total_stride
-        side = self.size.canvas + 2 * (self.plan.net.receptive_field // 2)
-        h, w = (min(n, side) // stride * stride for n in (height, width))
-        k, i, j = (
-            int(torch.randint(bound, (1,), generator=draw))
-            for bound in (count, height - h + 1, width - w + 1)
-        )
-        return self.x[k : k + 1, :, i : i + h, j : j + w]
+        known = None if below is None else given_below(model, self.index, below, noise)
+        return chain(model, self.index, sampler, y, noise, window=side, coarser=known)
 
     def _info(
         self,

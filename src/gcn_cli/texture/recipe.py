@@ -34,6 +34,9 @@ class Noise(Part):
 
     highest: float = Field(default=20.0, gt=0, description="where the coarsest size starts")
     lowest: float = Field(default=0.02, gt=0, description="where every size ends")
+    given: float = Field(
+        default=0.1, ge=0, description="on the coarser picture that a finer size is given"
+    )
     finer: float = Field(
         default=1.0, gt=0, description="where a finer size starts, from the enlarged coarser sample"
     )
@@ -69,7 +72,7 @@ class Reconstruction(Part):
     batch: int = Field(default=1, ge=1, le=256, description="crops an update")
     crop: int = Field(default=128, ge=16, description="side of a crop, px")
     margin: int = Field(default=24, ge=1, description="px from a crop's frame that do not count")
-    rate: float = Field(default=5e-3, gt=0, description="Adam's, at its height")
+    rate: float = Field(default=8e-3, gt=0, description="Muon's, at its height")
 
     @model_validator(mode="after")
     def _inside(self) -> Reconstruction:
@@ -116,7 +119,8 @@ class Recipe(Part):
 
     def net(self, channels: int) -> NoiseNet:
         """The network over images of some channels."""
-        return NoiseNet(tuple(LayerSpec(**layer.model_dump()) for layer in self.layers), channels)
+        layers = tuple(LayerSpec(**layer.model_dump()) for layer in self.layers)
+        return NoiseNet(layers, channels, given=channels)
 
     def levels(self, index: int) -> Tensor:
         """The ladder of size ``index``, 0 being the coarsest."""
