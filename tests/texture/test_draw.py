@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from gcn_cli.engine import NoiseSource, open_engine
 from gcn_cli.field.ladder import anneal, noise_levels, reconstruct
 from gcn_cli.field.network import LayerSpec, NoiseNet, initial_weights
 from gcn_cli.texture.draw import Model, SizeModel, chain, draw, fresh, start
+from gcn_cli.texture.pyramid import enlarge_torus
 
 
 class OtherNoise(NoiseSource):
@@ -172,3 +174,39 @@ def test_grey_levels_are_the_mean_and_the_contrast_of_the_exemplar(course):
     assert torch.equal(
         model.to_grey(torch.full((1, 1, 2, 2), -0.5)), torch.full((1, 1, 2, 2), 80.0)
     )
+
+
+def test_a_finer_chain_is_given_the_coarser_sample_under_a_little_noise_at_every_step(
+    course, machine
+):
+    model, noise = course.model, NoiseSource(3, [0], machine.device)
+    steps = list(draw(model, (32, 32), noise, machine))
+    coarse = next(step.y for step in steps if step.size == 0 and not step.s)
+    assert all(step.given is None for step in steps if step.size == 0)
+    z = noise.normal_(torch.empty_like(coarse), "given/1", 0)
+    given = enlarge_torus(coarse + 0.1 * z, 2)
+    fine = [step for step in steps if step.size == 1 and step.s]
+    assert all(torch.equal(step.given, given) for step in fine)
+    blind = replace(model, given_noise=50.0)  # all noise: what is given matters
+    other = deque(draw(blind, (32, 32), noise, machine), maxlen=1)[0].y
+    assert not torch.allclose(other, steps[-1].y, atol=0.05)
+
+
+def test_what_is_given_rolls_with_the_picture(course, machine):
+    """Among the phases is one whose reconstruction, given what is rolled alike, is the step's."""
+    model, stride = course.model, course.plan.net.total_stride
+    sampler = open_engine(model.net, machine.device, machine.dtype).opened(model.sizes[1].weights)
+    noise = NoiseSource(3, [0], machine.device)
+    below = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    y, phases = start(model, 1, (1, 1, 32, 32), below, noise), set()
+    for step in chain(model, 1, sampler, y, noise, coarser=below):
+        if step.reconstruction is None:
+            continue
+        s = torch.full((1,), step.s)
+        for by in ((dy, dx) for dy in range(stride) for dx in range(stride)):
+            rolled = step.y.roll(by, (2, 3)), s, step.given.roll(by, (2, 3))
+            d = reconstruct(sampler, *rolled).roll([-n for n in by], (2, 3))
+            if torch.allclose(d, step.reconstruction, atol=1e-6):
+                phases.add((step.index, by))
+    assert len(phases) == len({index for index, _ in phases}) == len(model.sizes[1].levels)
+    assert len({by for _, by in phases}) > 1
