@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli.checkpoint import Checkpoint
-from gcn_cli.core.energy import reconstruction
+from gcn_cli.core.energy import energy, linear_piece, reconstruction, reference_energy, score
 from gcn_cli.core.fused import FusedBasis
 from gcn_cli.core.learning import wrap_image
 from gcn_cli.core.model import Model
@@ -282,6 +282,64 @@ def _basis(model: Model, images: Tensor, machine: Machine) -> Tensor:
             moved = torch.roll(images, (dy, dx), (-2, -1))
             total += torch.roll(fused(moved), (-dy, -dx), (-2, -1))
     return total / len(phases) ** 2
+
+
+# --------------------------------------------------------------------------- its energy
+
+
+@dataclass(frozen=True)
+class EnergyFacts:
+    """What the field says of images: nats per pixel, means over the images.
+
+    ``energy`` U is ``reference`` ``|I|^2 / (2 sigma^2)`` minus ``tilt`` f, and f is ``alpha`` plus
+    ``inner`` ``<B, I>`` on the images' linear pieces. ``pull`` is the RMS of ``sigma^2 d log p/dI``
+    in grey levels: how far the auto-encoder's output lies from the image.
+    """
+
+    energy: float
+    tilt: float
+    reference: float
+    alpha: float
+    inner: float
+    pull: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+@torch.no_grad()
+def energy_facts(saved: Checkpoint, images: Tensor, machine: Machine) -> EnergyFacts:
+    """Of images (N, C, H, W) in grey levels; on a torus at the first phase of the strides.
+
+    Raises:
+        ImageError: images that the network cannot take.
+    """
+    model = saved.model
+    net, boundary, sigma = model.net, model.boundary, model.langevin.sigma
+    weights = tuple(
+        layer._replace(w=layer.w.to(machine.device).float(), b=layer.b.to(machine.device).float())
+        for layer in model.weights
+    )
+    rows = []
+    for image in images:  # one at a time: memory stays that of one image
+        one = (fit_image(saved, image) - saved.mean)[None].to(machine.device)
+        try:
+            piece = linear_piece(net, one, weights, boundary)
+        except (ValueError, RuntimeError) as error:  # a full-map filter knows one size
+            h, w = one.shape[-2:]
+            raise ImageError(f"the network cannot take an image of {w}x{h} px") from error
+        whole = (
+            energy(net, one, weights, boundary, sigma),
+            net.tilt(one, weights, boundary),
+            reference_energy(one, sigma),
+            piece.alpha,
+            (piece.basis * one).flatten(1).sum(1),
+        )
+        pull = sigma**2 * score(piece.basis, one, sigma)
+        pixels = one.shape[-2:].numel()
+        rows.append([*(float(value) / pixels for value in whole), _rms(pull)])
+    return EnergyFacts(*(math.fsum(row) / len(rows) for row in zip(*rows, strict=True)))
 
 
 # ---------------------------------------------------------------------- its fresh samples

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gcn_cli.core.support import Machine
     from gcn_cli.inspection import (
         Course,
+        EnergyFacts,
         FieldFacts,
         Reconstruction,
         Record,
@@ -181,6 +182,7 @@ def _field(
 ) -> Iterable[Path]:
     """Tell of a model of the paper's; returns the files written."""
     from gcn_cli.inspection import (
+        energy_facts,
         field_facts,
         read_records,
         reconstruct,
@@ -192,11 +194,16 @@ def _field(
     records = read_records(ckpt)
     training = training_facts(saved, records)
     found = reconstruct(saved, image, machine) if image is not None else None
+    energies = {"exemplar": energy_facts(saved, saved.observed, machine)}
+    if image is not None:
+        energies["image"] = energy_facts(saved, image[None], machine)
     facts, drawn = sample_facts(saved, samples, machine, image) if samples else (None, None)
     if as_json:
-        print_json(_as_json(saved, field, training, found, facts))
+        told = {name: one.as_dict() for name, one in energies.items()}
+        print_json({**_as_json(saved, field, training, found, facts), "energy": told})
     else:
         _print(saved, field, training, found, facts)
+        print_table("energy, nats per pixel", ["", *energies], _energy_rows(energies))
     return [] if out is None else _draw(saved, records, found, drawn, out)
 
 
@@ -274,6 +281,21 @@ def _course_rows(course: Course) -> list[list[str]]:
         ["spread of chains", f"{course.spread_chains:.1f}"],
         ["spread of data", f"{course.spread_data:.1f}"],
         ["active per layer", " ".join(f"{share:.2f}" for share in course.active)],
+    ]
+
+
+def _energy_rows(energies: dict[str, EnergyFacts]) -> list[list[str]]:
+    labels = {
+        "energy": "U = reference - f",
+        "reference": "|I|^2 / (2 sigma^2)",
+        "tilt": "f = alpha + <B, I>",
+        "alpha": "alpha",
+        "inner": "<B, I>",
+        "pull": "|sigma^2 B - I|, RMS grey levels",
+    }
+    return [
+        [label, *(f"{getattr(one, name):.4g}" for one in energies.values())]
+        for name, label in labels.items()
     ]
 
 
