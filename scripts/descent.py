@@ -74,11 +74,21 @@ def main() -> None:
         start = spoil(known, how, torch.Generator().manual_seed(0))
         print(f"\nfrom the images, {how}\n  step  |s2B - I|     moved  from the image")
         for step, images, output in descend(model, start, args.steps):
+            if step == 0 and how == "whole":
+                rows.append(output)
             figures = (rms(output - images), rms(images - start), rms(images - known))
             print(f"{step:6d}" + "".join(f"{figure:11.3f}" for figure in figures))
         rows += [start, images] if how != "whole" else [images]
     if args.out:
-        titles = ["I", "its mode", "noisy", "its mode", "hole", "its mode"]
+        titles = [
+            "I",
+            "sigma^2 B(I)",
+            "descent ends",
+            "noisy",
+            "descent ends",
+            "hole",
+            "descent ends",
+        ]
         pictures = [
             [(row[k] + saved.mean).clamp(0, 255) for row in rows] for k in range(len(known))
         ]
