@@ -54,7 +54,7 @@ def _dithered() -> dict[str, Any]:
 
 def _bounded() -> dict[str, Any]:
     config = _config("data")
-    del config["canvas"]
+    del config["canvas"], config["learning"]["count"]
     config["boundary"] = "bounded"
     config["layers"] = [
         {"filters": 8, "size": 4, "stride": 2, "padding": 1},

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 
 from gcn_cli.engine.support import Machine
@@ -123,6 +124,37 @@ def test_reconstruction(gcn, trained, box, name):
         basis = model.net.basis(centred, model.weights, "bounded")[0]
         wanted = saved.mean + model.langevin.sigma**2 * basis
         torch.testing.assert_close(found.output, wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_energy_by_hand(gcn, trained, box):
+    """U, f and the reference of the exemplar and of another image, with plain convolutions."""
+    other = box / "images" / "bark.png"
+    told = _json(gcn, "--ckpt", trained["bounded"], "--image", other)
+    saved = load_checkpoint(trained["bounded"])
+    (w1, b1), (w2, b2) = saved.model.weights
+    for name, image in (("exemplar", saved.observed), ("image", load_image(other)[None])):
+        x = (image - saved.mean).double().requires_grad_(True)
+        maps = F.conv2d(x, w1.double(), b1.double(), stride=2, padding=1).relu()
+        f = F.conv2d(maps, w2.double(), b2.double(), padding=1).relu().sum()
+        (basis,) = torch.autograd.grad(f, x)
+        x, f = x.detach(), f.detach()
+        reference = x.square().sum() / (2 * 20**2)
+        pixels = 32 * 32
+        facts = told["energy"][name]
+        assert facts["tilt"] == pytest.approx(float(f) / pixels, rel=1e-4)
+        assert facts["reference"] == pytest.approx(float(reference) / pixels, rel=1e-4)
+        assert facts["energy"] == pytest.approx(float(reference - f) / pixels, rel=1e-4)
+        inner = float((basis * x).sum()) / pixels
+        assert facts["inner_product"] == pytest.approx(inner, rel=1e-4)
+        assert facts["alpha"] == pytest.approx(float(f) / pixels - inner, abs=1e-6)
+        pull = float((20**2 * basis - x).square().mean().sqrt())
+        assert 20**2 * facts["score"] == pytest.approx(pull, rel=1e-4)
+        assert facts["tilt"] > 1e-3
+    assert told["energy"]["exemplar"]["energy"] != told["energy"]["image"]["energy"]
+    # the same error by the fused auto-encoder
+    assert 20**2 * told["energy"]["image"]["score"] == pytest.approx(
+        told["reconstruction"]["rms_error"], rel=1e-4
+    )
 
 
 def test_a_foreign_image_lies_far_from_the_samples(gcn, trained, box):

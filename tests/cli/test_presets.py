@@ -13,7 +13,7 @@ TEXTURES = Path(__file__).resolve().parents[2] / "textures"
 SMALLER = {
     "paper-texture": ["images.size=96", "learning.count=2"],
     "paper-object": ["images.size=64", "learning.count=2"],
-    "paper-cd": ["images.size=64", "learning.count=4", "sampling.steps=2"],
+    "paper-cd": ["images.size=64", "sampling.steps=2"],
 }
 LEAST = [
     *(

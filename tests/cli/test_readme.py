@@ -1,4 +1,4 @@
-"""README's commands are real: its verbs, options, presets, targets and files exist."""
+"""The commands of README and of the page on the paper are real: what they name exists."""
 
 import re
 import shlex
@@ -10,16 +10,17 @@ from gcn_cli.run.config import preset_names
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
 
 
-def _commands():
-    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+def _commands(page=README + PAPER):
+    blocks = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
     lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
 
 
 def test_readme_shows_commands():
-    assert len([line for line in _commands() if line.startswith("gcn ")]) >= 6
+    assert len([line for line in _commands(README) if line.startswith("gcn ")]) >= 6
 
 
 @pytest.mark.parametrize("line", [c for c in _commands() if c.startswith("gcn ")])
@@ -45,6 +46,15 @@ def test_every_preset_is_told():
     table = README.partition("## Presets")[2].partition("\n## ")[0]
     told = re.findall(r"^\| `([\w-]+)` \|", table, flags=re.MULTILINE)
     assert sorted(told) == preset_names()
+
+
+def test_every_test_that_the_page_on_the_paper_cites_exists():
+    cited = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAPER)
+    assert len(cited) >= 8
+    for file, name in cited:
+        assert not name or f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), name
+    links = re.findall(r"\]\(([^)#]+)\)", PAPER)
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
 
 
 def test_every_local_link_leads_somewhere():

@@ -127,7 +127,8 @@ class FieldCourse:
 
     def spare(self, state: LearningState) -> str:
         """What to lower when memory runs out."""
-        return "learning.count (chains) or canvas"
+        data = self.config.learning.chains == "data"
+        return "images.size" if data else "learning.count (chains) or canvas"
 
     def fitted(self, machine: Machine) -> tuple[Course, str | None]:
         """The course itself: this kind has no budget."""

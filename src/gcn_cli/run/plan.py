@@ -24,12 +24,13 @@ class Subject:
     height: int
     width: int
     contrast: float  # standard deviation after subtracting the mean colour, grey levels
+    count: int = 1
 
     @staticmethod
     def of(observed: Tensor, mean: Tensor) -> Subject:
         """Read it off images (N, C, H, W) and their mean colour (C, 1, 1)."""
-        _, c, h, w = observed.shape
-        return Subject(c, h, w, float((observed - mean).std()))
+        n, c, h, w = observed.shape
+        return Subject(c, h, w, float((observed - mean).std()), n)
 
 
 def build_plan(config: FieldConfig, subject: Subject) -> Plan:
@@ -59,7 +60,7 @@ def build_plan(config: FieldConfig, subject: Subject) -> Plan:
         sampler=SamplerParams(
             sampling.steps or learning.steps, sampling.start_noise * sigma, sampling.polish
         ),
-        chains=learning.count,
+        chains=learning.count or subject.count,
         canvas=canvas,
         stages=_stages(config, sigma),
         observed_copies=learning.observed_copies,

@@ -137,10 +137,13 @@ class InitConfig(Part):
 
 
 class LearningConfig(Part):
-    """How a field learns; ``data_noise`` in units of sigma."""
+    """How a field learns; ``data_noise`` in units of sigma.
+
+    ``count`` is the number of chains; those that start at the data are one an image.
+    """
 
     chains: Literal["persistent", "restart", "data"]
-    count: int = Field(ge=1, le=4096)
+    count: int | None = Field(default=None, ge=1, le=4096)
     steps: int = Field(ge=1)
     updates: int = Field(ge=1)
     optimiser: AdamConfig | SgdConfig = Field(discriminator="name")
@@ -188,6 +191,11 @@ class FieldConfig(Common):
             raise ValueError("padding has no meaning on a torus; set it to 0")
         if self.boundary == "torus" and self.learning.chains == "data":
             raise ValueError("chains that start at the data need boundary: bounded")
+        at_data, count = self.learning.chains == "data", self.learning.count
+        if at_data and count is not None:
+            raise ValueError("chains that start at the data are one an image; leave out count")
+        if not at_data and count is None:
+            raise ValueError(f"learning.count: how many {self.learning.chains} chains?")
         return self
 
 

@@ -48,6 +48,14 @@ def test_each_way_of_diverging_is_named(change, words, at_once):
     assert fatal(phrase) == at_once
 
 
+def test_without_a_guard_only_what_is_not_finite_is_told():
+    off = GuardParams(enabled=False)
+    for change in ({"active": (0.5, 0.0)}, {"f_observed": 1e9}, {"spread_chains": 1e9}):
+        assert symptom(replace(HEALTHY, **change), SIGMA, GuardParams()) is not None
+        assert symptom(replace(HEALTHY, **change), SIGMA, off) is None
+    assert symptom(replace(HEALTHY, f_observed=float("nan")), SIGMA, off) is not None
+
+
 def test_limits_are_relative_to_the_data_and_adjustable():
     wide = replace(HEALTHY, spread_chains=181.0)
     assert symptom(wide, SIGMA, GuardParams(spread=4.0)) is None

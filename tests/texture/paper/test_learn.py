@@ -99,7 +99,7 @@ def test_six_updates_are_three_then_a_file_then_three(changes, pause, run, tmp_p
 
 def test_resume_with_chains_at_the_data(run, picture, tmp_path):
     job = run(
-        learning={"chains": "data", "count": 3, "steps": 1},
+        learning={"chains": "data", "count": None, "steps": 1},
         boundary="bounded",
         observed=torch.cat([picture, picture.flip(-1)]),
     )
@@ -226,6 +226,21 @@ def test_divergence_is_rolled_back_at_ever_lower_rates_then_given_up(run):
         assert "back to update" in info.event
     assert "diverged at update" in sentence
     assert "3 returns" in sentence
+
+
+def test_without_a_guard_nothing_is_rolled_back(run):
+    """What the guard would mend is left alone, until a value is not finite."""
+    wild = {"optimiser": {"name": "adam", "rate": 1.0}, "updates": 25, "steps": 4}
+    job = run(learning=wild, guard={"enabled": False, "patience": 1})
+    assert any(i.event for _, i in run(learning=wild, guard={"patience": 1}).learn(20))
+    seen = job.learn(20)
+    assert [i.update for _, i in seen] == list(range(20))
+    assert all(i.event is None and i.rate == 1.0 for _, i in seen)
+    state = seen[0][0]
+    weights = map_weights(lambda t: torch.full_like(t, torch.nan), state.weights)
+    seen, sentence = _expect_divergence(job, replace(state, weights=weights))
+    assert seen == []
+    assert "not finite" in sentence
 
 
 def test_a_rollback_that_helps_ends_well(run):

@@ -24,6 +24,9 @@ class Field:
         self.plan, self.machine = plan, machine
         self.seed = derive_seed(plan.seed, "learn", 0)
         self.observed = observed.to(machine.device) - mean.to(machine.device)
+        kinds = {stage.learning.chains for stage in plan.stages}
+        if "data" in kinds and plan.chains != len(observed):
+            raise ValueError(f"{plan.chains} chains cannot start at {len(observed)} images")
         self.spread_data = float(self.observed.std())
         self.noise = NoiseSource(self.seed, range(plan.chains), machine.device)
         self._basis: AnyBasis | None = None
@@ -44,8 +47,7 @@ class Field:
     def start_chains(self, kind: str, state_step: int) -> ChainState:
         """Chains at their start; ``state_step`` keeps the noise of later steps fresh."""
         if kind == "data":
-            images = self.observed.repeat(-(-self.plan.chains // len(self.observed)), 1, 1, 1)
-            images = images[: self.plan.chains]
+            images = self.observed  # one chain an image
         else:
             shape = (self.plan.chains, self.observed.shape[1], *self.plan.canvas)
             source = NoiseSource(

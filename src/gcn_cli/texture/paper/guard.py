@@ -41,6 +41,10 @@ class GuardParams(Part):
     reference energy ``|I|^2 / (2 sigma^2)`` per pixel, the chains' spread in units of the data's.
     """
 
+    enabled: bool = Field(
+        default=True,
+        description="off: values that are not finite end learning at once, nothing else is watched",
+    )
     gap: float = Field(default=2.0, gt=0)
     spread: float = Field(default=3.0, gt=0)
     patience: int = Field(default=3, ge=1)
@@ -56,6 +60,8 @@ def symptom(info: StepInfo, sigma: float, params: GuardParams, channels: int = 3
     values = (info.f_observed, info.f_synthesized, info.spread_basis, info.spread_chains)
     if not all(math.isfinite(v) for v in values):
         return "a value is not finite"
+    if not params.enabled:
+        return None
     if info.active[-1] == 0.0 or info.spread_basis == 0.0:
         return "all top units are dead, so B = 0"
     data_energy = 0.5 * channels * ((info.spread_data / sigma) ** 2 + 1)

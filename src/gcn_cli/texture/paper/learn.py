@@ -175,6 +175,8 @@ def _watch(
     strikes = old.strikes + 1
     if strikes < guard.patience and not fatal(phrase):
         return replace(new, strikes=strikes), good, info
+    if not guard.enabled:
+        raise DivergenceError(f"learning diverged at update {info.update + 1}: {phrase}")
     if good.rollbacks >= guard.retries:
         raise DivergenceError(
             f"learning diverged at update {info.update + 1}: {phrase}; "
