@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: venv demo test lint bench clean
+.PHONY: venv demo test check lint bench floors clean
 
 venv: $(STAMP)
 
@@ -26,6 +26,14 @@ lint: venv
 
 test: lint
 	$(BIN)/python -m pytest
+
+# What to run before every commit: all but the tests marked `slow`.
+check: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+# The lowest versions that pyproject.toml allows, in an environment of their own: downloads PyTorch.
+floors: venv
+	$(BIN)/python scripts/floors.py
 
 bench: venv
 	PATH="$(abspath $(BIN)):$$PATH" bash -c 'for b in benchmarks/bench_*.py; do python "$$b"; done'

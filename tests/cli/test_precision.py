@@ -23,6 +23,7 @@ def _figures(saved, dtype, temperature=1.0):
     return torch.tensor([[getattr(one, kind) for kind in kinds] for one in told])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "dithered"])
 def test_bfloat16_changes_no_figure_beyond_the_spread_of_seeds(trained, name):
     saved = load_checkpoint(trained[name])

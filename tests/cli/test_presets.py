@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gcn_cli.cli import train
 from gcn_cli.engine import machine
 from gcn_cli.images.files import load_image, save_png
 from gcn_cli.images.sheets import image_grid
@@ -36,6 +37,7 @@ def pictures(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_preset_trains_and_samples(preset, gcn, pictures, tmp_path):
     least = LEAST if preset.startswith("texture") else ["learning.updates=1"]
@@ -60,6 +62,7 @@ def test_a_preset_trains_and_samples(preset, gcn, pictures, tmp_path):
 @pytest.mark.parametrize("preset", preset_names())
 def test_the_paper_presets_compute_in_float32_unless_told(preset, gcn, pictures, monkeypatch):
     monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(train, "_tell_cost", lambda *_: None)  # measuring takes a minute
     wanted = "fp32" if preset.startswith("paper-") else "bf16"
     small = [word for change in SMALLER.get(preset, []) for word in ("--set", change)]
     command = ("train", "--images", pictures, "--config", preset, *small, "--dry-run")

@@ -180,6 +180,7 @@ def test_divergence_is_told_and_the_others_are_learned(gcn, box, tmp_path):
 # ------------------------------------------------------------------------------- going on
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ["plain", "dithered", "bounded"])
 def test_three_and_three_updates_are_six(gcn, box, tmp_path, trained, process, config):
     key = "learning.updates"
@@ -228,6 +229,7 @@ def test_what_a_resumed_run_cannot_change(gcn, run, change, sentence):
 # ------------------------------------------------------------------------------- signals
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_stops(box, tmp_path, process, number, code):
     running = process(
@@ -256,6 +258,7 @@ def test_meta_tells_the_image(trained):
     assert meta["images"][0].endswith("ash.png")
 
 
+@pytest.mark.slow
 def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
     """Within a factor of five on a job of a second, where everything else weighs too."""
     from gcn_cli.engine.support import Machine

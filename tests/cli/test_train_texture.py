@@ -156,6 +156,7 @@ def test_dry_run_tells_what_the_budget_will_do(gcn, box, tmp_path):
     assert "(1 of reconstruction at the coarsest size)" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_estimate_is_of_the_size_of_the_truth(gcn, box, tmp_path):
     from gcn_cli.run.config import resolve
     from gcn_cli.run.jobs import load_jobs
@@ -209,6 +210,7 @@ def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not(gcn, trained, sto
     assert _told(run) == _told(whole)
 
 
+@pytest.mark.slow
 def test_another_process_goes_on_with_equal_bits(process, trained, stopped):
     run = stopped(3)
     going_on = process("train", "--resume", run)
@@ -262,6 +264,7 @@ def test_what_a_resumed_run_cannot_change(gcn, run, change, sentence):
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_stops(box, tmp_path, process, number, code):
     running = process(

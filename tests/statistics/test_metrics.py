@@ -89,6 +89,7 @@ def fresh_pairs(channels, size):
     return [evaluate_texture(exemplar, sample[None]) for exemplar, sample in pairs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RELATIVE)
 @pytest.mark.parametrize(("channels", "size"), [(1, 128), (3, 128), (3, 176)])
 def test_fresh_draws_are_about_as_far_as_the_halves(name, channels, size):
@@ -96,11 +97,13 @@ def test_fresh_draws_are_about_as_far_as_the_halves(name, channels, size):
     assert 0.25 < sum(values) / len(values) < 2
 
 
+@pytest.mark.slow
 def test_fresh_draws_do_not_look_copied():
     for scores in fresh_pairs(3, 128):
         assert scores.coherence < scores.coherence_floor + 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_random_phase_keeps_the_spectrum_and_loses_the_shapes(channels):
     phase, fresh = scored("phase", channels), scored("fresh", channels)
@@ -109,6 +112,7 @@ def test_random_phase_keeps_the_spectrum_and_loses_the_shapes(channels):
     assert phase.colour > 2 * fresh.colour
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*RELATIVE, "spectrum_db"])
 def test_white_noise_is_worst(name):
     noise = getattr(scored("noise"), name)
@@ -116,6 +120,7 @@ def test_white_noise_is_worst(name):
         assert noise > getattr(scored(kind), name), kind
 
 
+@pytest.mark.slow
 def test_copied_pieces_show_in_coherence_only():
     pieces, fresh = scored("pasted"), scored("fresh")
     assert pieces.coherence > 0.4
@@ -150,6 +155,7 @@ def test_the_middle_of_a_large_sample_stands_for_it(monkeypatch):
     assert coherence(sample, exemplar) > 0.95
 
 
+@pytest.mark.slow
 def test_contrast_is_a_matter_of_struct():
     assert scored("faded").struct > 2 * scored("fresh").struct
 
@@ -177,6 +183,7 @@ def test_spectrum_sees_direction_and_not_place():
     assert spectrum_distance(stripes, stripes.transpose(1, 2)) > 2  # same rings, other sectors
 
 
+@pytest.mark.slow
 def test_diversity_counts_pairs():
     exemplar = blobs(0)
     equal = evaluate_texture(exemplar, torch.stack([blobs(50)] * 2))
@@ -185,6 +192,7 @@ def test_diversity_counts_pairs():
     assert fresh.diversity == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.slow
 def test_scores_average_over_the_samples_and_repeat_exactly():
     exemplar, noise = blobs(0), white_noise(blobs(0))
     both = evaluate_texture(exemplar, torch.stack([exemplar, noise.clamp(0, 255)]))

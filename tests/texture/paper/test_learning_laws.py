@@ -118,12 +118,14 @@ def _reconstruction_errors(langevin, machine):
     return error(course[0][0].weights), error(course[-1][0].weights)
 
 
+@pytest.mark.slow
 def test_cd_learning_lowers_the_reconstruction_error(machine):
     before, after = _reconstruction_errors(LangevinParams(1.0, 0.3), machine)
     assert before > 0.9
     assert after < 0.4
 
 
+@pytest.mark.slow
 def test_cd_learns_to_reconstruct_only_where_noise_crosses_few_boundaries(machine):
     """The formula holds up to boundary terms: noise of a tenth of the contrast lets them lead."""
     noisy = LangevinParams(10.0, 3.0)
@@ -167,6 +169,7 @@ OPTIMISERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS.keys())
 @pytest.mark.parametrize("kind", ["persistent", "restart", "data"])
 def test_one_always_active_unit_learns_the_mean_over_sigma_squared(

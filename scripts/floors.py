@@ -1,0 +1,75 @@
+"""The lowest versions that pyproject.toml allows: which they are, and whether tests pass on them.
+
+    python scripts/floors.py --show
+    python scripts/floors.py [--venv build/floors]
+
+Writes the floors as constraints, makes an environment of its own, installs gcn and pytest into it
+under these constraints, and runs the fast tests there. Not the other development tools: these are
+run in their newest versions only. The interpreter that runs the script is the one tested; it must
+be one that the floors were built for: PyTorch 2.4 and NumPy 1.26 know Python up to 3.12.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SKIPPED = {"mypy", "ruff", "triton"}  # tools; and PyTorch for CUDA brings a triton of its own
+NEWEST_PYTHON = (3, 12)
+_FLOOR = re.compile(r'"([\w.-]+)(?:\[[\w,]+\])?>=([\d.]+)[";]')
+_EXACT = re.compile(r"^([\w.-]+)==([\w.]+)", flags=re.MULTILINE)
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--show", action="store_true", help="print the floors; install nothing")
+    parser.add_argument("--venv", type=Path, default=ROOT / "build" / "floors")
+    args = parser.parse_args()
+    text = constraints()
+    if args.show:
+        print(text, end="")
+        return 0
+    if sys.version_info[:2] > NEWEST_PYTHON:
+        print("the floors need Python 3.10 to 3.12: make floors PYTHON=python3.12 VENV=.venv312")
+        return 2
+    file = args.venv.with_suffix(".txt")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    venv.create(args.venv, with_pip=True, clear=True)
+    python = args.venv / "bin" / "python"
+    wanted = ("--constraint", file, f"{ROOT}[report]", "pytest")
+    subprocess.run([python, "-m", "pip", "install", *wanted], check=True, cwd=ROOT)
+    # A library that warns of its own old age is no failure of a floor.
+    tests = ("-m", "not slow", "-o", "filterwarnings=default", "-p", "no:cacheprovider")
+    return subprocess.run([python, "-m", "pytest", *tests], check=False, cwd=ROOT).returncode
+
+
+def floors() -> dict[str, str]:
+    """Name to lowest version, as pyproject.toml says, of all that users and tests need."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    told = project.partition("[project]")[2].partition("[project.scripts]")[0]
+    return {name: low for name, low in _FLOOR.findall(told) if name not in SKIPPED}
+
+
+def tested() -> dict[str, str]:
+    """Name to the version that constraints.txt pins."""
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    return dict(_EXACT.findall(pins))
+
+
+def constraints() -> str:
+    """The floors as pip reads them."""
+    return "".join(f"{name}=={low}\n" for name, low in floors().items())
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except subprocess.CalledProcessError as failed:  # pip has told why
+        sys.exit(failed.returncode)
