@@ -93,9 +93,15 @@ def test_a_command_has_the_verb_and_options_that_it_uses(call, gcn):
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", told.stdout), option
 
 
+def _resumed(call: Command) -> list[str]:
+    """The preset of the run that a command resumes: the last one that its page chose."""
+    before = TOLD[: TOLD.index(call)] if call.values("--resume") else []
+    return [word for c in before if c.page == call.page for word in c.values("--config")][-1:]
+
+
 @pytest.mark.parametrize("call", [c for c in TOLD if c.values("--set")], ids=_name)
 def test_keys_that_are_set_exist_and_take_the_value(call):
-    preset = [*call.values("--config"), *call.values("--preset"), None][0]
+    preset = [*call.values("--config"), *call.values("--preset"), *_resumed(call), None][0]
     choose(preset if preset in preset_names() else None, None, call.values("--set"))
 
 
