@@ -135,6 +135,7 @@ DAMAGE = {
     "an update of a half": (("state", "update"), 0.5, "nowhere"),
     "a scale above 1": (("state", "rate_scale"), 2.0, "out of range"),
     "moments of another shape": (("state", "moments", 1), torch.zeros(7), "do not fit"),
+    "noise below 0 on what is given": (("model", "given_noise"), -0.1, "out of range"),
     "a bad config": (("config", "noise", "finer"), 99.0, "ordered"),
 }
 
@@ -177,4 +178,10 @@ def test_a_flipped_bit_in_a_tensor_is_noticed(write):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(CheckpointError):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_of_an_early_release_is_refused_by_name(write):
+    path = write(lambda data: data["model"].pop("given_noise"))
+    with pytest.raises(CheckpointError, match="early gcn 0.2.0"):
         load_checkpoint(path)

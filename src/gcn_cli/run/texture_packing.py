@@ -47,6 +47,8 @@ def unpack_model(data: dict[str, Any], mean: Tensor) -> Model:
     Raises:
         Exception: ValueError in words where something does not fit, else whatever comes of it.
     """
+    if "given_noise" not in data:
+        raise ValueError("an early gcn 0.2.0 wrote it, which gave finer sizes nothing: learn anew")
     channels, noise = data["channels"], float(data["given_noise"])
     net = NoiseNet(tuple(LayerSpec(**spec) for spec in data["layers"]), channels, channels)
     if not 0 <= noise < math.inf:
