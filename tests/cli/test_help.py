@@ -22,6 +22,8 @@ VERBS = [
     ("config", "list"),
     ("config", "show"),
     ("config", "validate"),
+    ("config", "keys"),
+    ("config", "schema"),
 ]
 HEAVY = ("torch", "numpy", "PIL", "matplotlib", "tqdm", "yaml")
 

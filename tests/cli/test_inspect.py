@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -208,3 +209,11 @@ def test_the_energy_and_its_parts_are_told(gcn, trained, box, name):
         assert facts["tilt"] == pytest.approx(facts["alpha"] + facts["inner_product"], rel=1e-6)
         assert facts["reference"] > 0
     assert "U = reference - f" in gcn("inspect", *words).stdout
+
+
+def test_config_explains_its_keys(gcn):
+    shown = gcn("config", "show", "texture", "--explain", "--set", "seed=5").stdout
+    assert yaml.safe_load(shown)["seed"] == 5
+    assert re.search(r"^seed: 5 +# \w", shown, flags=re.MULTILINE)
+    assert gcn("config", "keys").stdout.startswith("# Config keys\n")
+    assert json.loads(gcn("config", "schema").stdout)["title"] == "gcn config"

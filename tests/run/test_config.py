@@ -129,12 +129,16 @@ def test_an_unknown_key_is_refused_with_the_nearest(override, nearest):
         ("output.grid_evry=5", "grid_every"),
         ("budjet=5", "budget"),
         ("pace=0.5", "budget"),
-        ("learning.updates=5", "reconstruction"),
+        ("learning={}", "reconstruction"),
+        ("learning.updates=5", "reconstruction.updates"),
+        ("learning.optimiser.rate=5", "reconstruction.rate"),
+        ("levels.0.learning.updates=5", "reconstruction.updates"),
         ("langevin.sigma=5", "noise"),
-        ("sampling.steps=5", "sampler"),
-        ("guard.retries=1", None),
-        ("unit=grey", None),
-        ("canvas=64", None),
+        ("sampling.steps=5", "sampler.steps"),
+        ("canvas=64", "likelihood.canvas"),
+        ("batch=2", "reconstruction.batch"),
+        ("noise.steps=2", "sampler.steps"),
+        ("updates=5", "reconstruction.updates' or 'likelihood.updates"),
     ],
 )
 def test_an_unknown_key_of_the_default_recipe_is_refused_with_the_nearest(override, nearest):
@@ -144,6 +148,43 @@ def test_an_unknown_key_of_the_default_recipe_is_refused_with_the_nearest(overri
     assert key.partition(".")[0] in str(caught.value)
     if nearest:
         assert f"did you mean '{nearest}'?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "override", "sentence"),
+    [
+        ("texture", "guard.retries=1", "'guard': it is of kind 'field', and this config of kind"),
+        ("texture", "unit=grey", "'unit': it is of kind 'field'"),
+        ("texture", "trials=3", "'trials'; it was removed in 0.2.0"),
+        ("texture", "layers.1.dilation=2", "'layers.1.dilation'; it was removed in 0.2.0"),
+        ("frame", "learning.pool=5", "'learning.pool'; it was removed in 0.2.0"),
+        ("frame", "pace=0.5", "'pace'; it was removed in 0.2.0"),
+        ("frame", "budget=5", "'budget': it is of kind 'texture'"),
+        ("frame", "levels.0.sampling.drafts=2", "sampling.drafts'; it was removed in 0.2.0"),
+        ("frame", "levels.1.langevin.eps=2", "eps'; did you mean 'langevin.eps'?"),
+        ("frame", "learning.optimiser.cap=5", "'learning.optimiser.cap'; 'sgd' has it"),
+        ("frame", "learning.optimiser.bta1=5", "did you mean 'beta1'?"),
+        ("frame", "learning.optimiser.zzz=5", "known are name, rate, beta1, beta2, decay"),
+        ("texture", "levels=3", "this config is of gcn 0.1"),
+        ("texture", "learning.pool=5", "it was removed in 0.2.0"),
+        ("frame", "sigma=5", "did you mean 'langevin.sigma'?"),
+    ],
+)
+def test_a_key_that_is_not_here_any_more_or_lies_elsewhere(preset, override, sentence):
+    with pytest.raises(ConfigError) as caught:
+        resolve(preset, overrides=[override])
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistyped_key_of_a_file_is_told_before_the_one_that_it_leaves_missing(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("layers: [{filtres: 3, size: 5, vote: true}]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"'layers\.0\.filtres'; did you mean 'filters'\?"):
+        resolve(file=file)
+    file.write_text("likelihood: {updates: 3, chanes: 2}\nnoise: {}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"'likelihood\.chanes'; did you mean 'chains'\?"):
+        resolve(file=file)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +299,7 @@ def test_a_reference_is_a_layer_of_its_own(tmp_path, small_data):
 def test_an_override_may_lie_below_a_null_of_a_resolved_config(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("layers: null\nlangevin: null\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="layers"):
+    with pytest.raises(ConfigError, match=r"langevin\.sigma"):
         resolve(file=file, overrides=["langevin.sigma=3"])
 
 

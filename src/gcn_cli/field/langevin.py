@@ -43,7 +43,10 @@ class LangevinParams:
         if self.sigma <= 0 or self.eps <= 0 or self.temperature < 0:
             raise ValueError(f"sigma and eps must be positive, temperature not negative: {self}")
         if self.eps >= 2 * self.sigma:
-            raise ValueError(f"eps {self.eps:g} is not below 2 sigma = {2 * self.sigma:g}")
+            raise ValueError(
+                f"eps must be below 2 sigma = {2 * self.sigma:g}, else the chain of white noise "
+                f"itself explodes; it is {self.eps:g}"
+            )
 
     @property
     def eta(self) -> float:

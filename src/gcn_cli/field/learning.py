@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli.field.ladder import column, target
-from gcn_cli.field.network import Boundary, NoiseNet, Weights, _fold, beside
+from gcn_cli.field.network import Boundary, NoiseNet, Weights, beside, decode
 
 STAND_IN = 0.5
 """Half width of the box that stands in for a gate's derivative."""
@@ -76,8 +76,7 @@ def soft_gradient(
         assert g is not None  # the top layer votes
         gated = gate(g, responses.layers[index])
         w = weights.filters[index] if index else weights.filters[0][:, : net.channels]
-        full = torch.nn.functional.conv_transpose2d(gated, w, stride=spec.stride)
-        g = _fold(full, spec.margin, boundary)
+        g = decode(gated, w, spec, boundary)
     assert g is not None
     return g
 

@@ -207,8 +207,7 @@ class NoiseNet:
         mixers = iter(weights.mixers)
         layers, votes, x = [], [], z
         for spec, w in zip(self.layers, weights.filters, strict=True):
-            seen = w[:, : x.shape[1]]
-            a = F.conv2d(_pad(x, spec.margin, boundary), seen, stride=spec.stride) + next(biases)
+            a = encode(x, w[:, : x.shape[1]], spec, boundary) + next(biases)
             layers.append(a)
             x = F.relu(a)
             if spec.vote:
@@ -251,14 +250,23 @@ class NoiseNet:
                 g = told if g is None else g + told
             assert g is not None
             w = weights.filters[index] if index else weights.filters[0][:, : self.channels]
-            full = F.conv_transpose2d(g * on, w, stride=spec.stride)
-            g = _fold(full, spec.margin, boundary)
+            g = decode(g * on, w, spec, boundary)
         assert g is not None
         return g
 
     def gradient(self, z: Tensor, s: Tensor, weights: Weights, boundary: Boundary) -> Tensor:
         """``grad h(z; s)`` (N, C, H, W) by encoding and decoding with the same filters."""
         return self.decode(self.pattern(self.forward(z, s, weights, boundary)), weights, boundary)
+
+
+def encode(x: Tensor, w: Tensor, spec: LayerSpec, boundary: Boundary) -> Tensor:
+    """One layer upwards through filters ``w`` (K, C, k, k), without its biases."""
+    return F.conv2d(_pad(x, spec.margin, boundary), w, stride=spec.stride)
+
+
+def decode(g: Tensor, w: Tensor, spec: LayerSpec, boundary: Boundary) -> Tensor:
+    """The adjoint of `encode`: one layer downwards through the transposed filters."""
+    return _fold(F.conv_transpose2d(g, w, stride=spec.stride), spec.margin, boundary)
 
 
 def beside(z: Tensor, given: Tensor | None) -> Tensor:

@@ -1,29 +1,26 @@
 """Configuration: YAML to validated models.
 
 Precedence: dotted overrides (``--set a.b=v``) > ``--config file.yaml`` > preset > default.
-Unknown keys are refused with the nearest known name. ``kind`` says which model a config follows,
-see `gcn_cli.run.schema`.
+Unknown keys are refused with the nearest known name, see `gcn_cli.run.unknown`. ``kind`` says which
+model a config follows, see `gcn_cli.run.schema`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from gcn_cli.errors import ConfigError
 from gcn_cli.run.schema import DEFAULT_KIND, KINDS, Config
+from gcn_cli.run.unknown import offer, unknown_key
 
 DEFAULT_PRESET = "texture"
-_OLD = "levels"  # a key of every config of version 0.1, and of none since
-_NOW = {"pace": "budget", "learning": "reconstruction", "langevin": "noise", "sampling": "sampler"}
-"""Keys of the removed recipe whose work another key does now."""
 
 
 def preset_folder() -> Path:
@@ -45,7 +42,7 @@ def load_preset(name: str) -> dict[str, Any]:
     """
     names = preset_names()
     if name not in names:
-        raise ConfigError(f"there is no preset '{name}'{_nearest(name, names)}")
+        raise ConfigError(f"there is no preset '{name}'{offer(name, names)}")
     return read_yaml(preset_folder() / f"{name}.yaml")
 
 
@@ -129,7 +126,7 @@ def validate(data: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: naming the first offending key and what was wrong with it.
     """
-    if _OLD in data:
+    if "levels" in data and not isinstance(data["levels"], Mapping):  # one is made by --set
         raise ConfigError(
             "this config is of gcn 0.1, whose recipe of several 'levels' is no more: use gcn 0.1 "
             "for it, or begin anew with 'gcn config show texture'"
@@ -137,11 +134,11 @@ def validate(data: Mapping[str, Any]) -> Config:
     kind = data.get("kind", DEFAULT_KIND)
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        raise ConfigError(f"kind: there is no kind '{kind}'{_nearest(str(kind), list(KINDS))}")
+        raise ConfigError(f"kind: there is no kind '{kind}'{offer(str(kind), list(KINDS))}")
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_sentence(error, model)) from error
+        raise ConfigError(_sentence(error, str(kind), data)) from error
 
 
 def dump(config: Config) -> str:
@@ -182,7 +179,9 @@ def _put(node: Any, path: list[str], value: Any, whole: str) -> None:
                 _put(node, [str(item), *rest], value, whole)
             return
         if not head.lstrip("-").isdigit() or not -len(node) <= int(head) < len(node):
-            raise ConfigError(f"{whole}: '{head}' is not an index into {len(node)} items")
+            raise ConfigError(
+                f"{whole}: '{head}' is not an index into {len(node)} items; 0 is the first, * all"
+            )
         if rest:
             _put(node[int(head)], rest, value, whole)
         else:
@@ -198,45 +197,15 @@ def _put(node: Any, path: list[str], value: Any, whole: str) -> None:
         raise ConfigError(f"{whole}: '{head}' lies below a plain value")
 
 
-def _sentence(error: ValidationError, model: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    whole = [str(part) for part in first["loc"]]
-    where = [part for part in whole if part not in ("adam", "sgd")]
-    key = ".".join(where)
-    if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{_nearest(where[-1], _known(model, whole[:-1]))}"
+def _sentence(error: ValidationError, kind: str, data: Mapping[str, Any]) -> str:
+    every = error.errors()
+    unknown = [one for one in every if one["type"] == "extra_forbidden"]
+    if unknown:  # before what is missing: a mistyped key is both
+        return unknown_key(kind, [str(part) for part in unknown[0]["loc"]], data)
+    first = every[0]
+    key = ".".join(str(part) for part in first["loc"] if part not in ("adam", "sgd"))
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"{key}: {message}" if key else message
-
-
-def _known(model: type[BaseModel], where: Iterable[str]) -> list[str]:
-    """Field names of the model at a location below ``model``, for suggestions."""
-    here = [model]
-    for part in where:
-        if part.isdigit():  # an item of a list, whose model was found with the list
-            continue
-        fields = [one.model_fields[part] for one in here if part in one.model_fields]
-        if fields:
-            here = [found for field in fields for found in _models(field.annotation)]
-        else:  # the word that chooses one model of a union
-            here = [one for one in here if part in get_args(one.model_fields["name"].annotation)]
-    return [name for one in here for name in one.model_fields]
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """Models that an annotation mentions."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for inner in get_args(annotation) for found in _models(inner)]
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if _NOW.get(name) in names:
-        close = [_NOW[name]]
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; known are {', '.join(names)}" if names else ""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -14,6 +17,7 @@ from gcn_cli.run.jobs import check_contrast
 from gcn_cli.run.schema import AdamConfig, FieldConfig, LayerConfig, LearningConfig
 from gcn_cli.texture.paper.model import SamplerParams
 from gcn_cli.texture.paper.plan import LearningParams, Plan, StagePlan
+from gcn_cli.texture.recipe import Part
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,11 @@ def build_plan(config: FieldConfig, subject: Subject) -> Plan:
         net=net,
         boundary=config.boundary,
         langevin=langevin,
-        sampler=SamplerParams(
-            sampling.steps or learning.steps, sampling.start_noise * sigma, sampling.polish
+        sampler=_made(
+            SamplerParams,
+            sampling,
+            steps=sampling.steps or learning.steps,
+            start_noise=sampling.start_noise * sigma,
         ),
         chains=learning.count or subject.count,
         canvas=canvas,
@@ -105,7 +112,7 @@ def _net(config: FieldConfig, subject: Subject) -> ConvNet:
 
 
 def _spec(layer: LayerConfig, size: int) -> LayerSpec:
-    return LayerSpec(layer.filters, size, layer.stride, layer.padding, layer.relu)
+    return _made(LayerSpec, layer, size=size)
 
 
 def _canvas(config: FieldConfig, subject: Subject, net: ConvNet) -> tuple[int, int]:
@@ -132,18 +139,22 @@ def _stages(config: FieldConfig, sigma: float) -> tuple[StagePlan, ...]:
 
 def _learning(settings: LearningConfig, sigma: float, fall: float) -> LearningParams:
     chosen = settings.optimiser
-    optimiser: AdamParams | SgdParams
-    if isinstance(chosen, AdamConfig):
-        optimiser = AdamParams(chosen.rate * fall, chosen.beta1, chosen.beta2, chosen.decay)
-    else:
-        optimiser = SgdParams(chosen.rate * fall, chosen.decay, chosen.bias_factor, chosen.cap)
-    return LearningParams(
-        updates=settings.updates,
-        steps=settings.steps,
-        chains=settings.chains,
-        optimiser=optimiser,
-        fall=settings.fall,
+    return _made(
+        LearningParams,
+        settings,
+        optimiser=_made(
+            AdamParams if isinstance(chosen, AdamConfig) else SgdParams,
+            chosen,
+            rate=chosen.rate * fall,
+        ),
         data_noise=settings.data_noise * sigma,
-        averaging=settings.averaging,
-        warmup=settings.warmup,
     )
+
+
+_T = TypeVar("_T")
+
+
+def _made(kind: Callable[..., _T], settings: Part, **changed: Any) -> _T:
+    """A value of the core, from the settings that have its names, and what is ``changed``."""
+    names = inspect.signature(kind).parameters
+    return kind(**{**{k: v for k, v in settings if k in names}, **changed})

@@ -10,32 +10,43 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from gcn_cli.field.ascent import AdamParams, SgdParams
+from gcn_cli.field.convnet import LayerSpec
+from gcn_cli.field.langevin import LangevinParams
 from gcn_cli.texture.paper.guard import GuardParams
+from gcn_cli.texture.paper.model import SamplerParams
+from gcn_cli.texture.paper.plan import ChainKind, LearningParams
 from gcn_cli.texture.recipe import Part, Recipe
 
 
 class ImagesConfig(Part):
-    """What is learned from: ``each`` image a model of its own, or one ``joint`` model.
+    """What is learned from; ``colour`` auto keeps greyscale images single-channelled.
 
-    ``size`` resizes to a square of that side (images of a joint model must agree);
-    ``max_side`` shrinks larger exemplars, 0 leaves them as they are; ``colour`` auto keeps
-    greyscale images single-channelled.
+    Images of a joint model must agree in size.
     """
 
-    mode: Literal["each", "joint"] = "each"
-    size: int | None = Field(default=None, ge=8)
-    max_side: int = Field(default=0, ge=0)
-    colour: Literal["auto", "grey", "rgb"] = "auto"
+    mode: Literal["each", "joint"] = Field(
+        default="each", description="each image a model of its own, or one joint model"
+    )
+    size: int | None = Field(
+        default=None, ge=8, description="side of the square all are resized to, px; null: as is"
+    )
+    max_side: int = Field(
+        default=0, ge=0, description="longest side, px; larger ones are shrunk; 0: any"
+    )
+    colour: Literal["auto", "grey", "rgb"] = Field(
+        default="auto", description="rgb, grey, or auto: grey images stay grey"
+    )
 
 
 class OutputConfig(Part):
-    """How often, in updates, a grid of samples and a checkpoint are written.
+    """How often a grid of samples and a checkpoint are written.
 
     Of kind ``texture`` an update of likelihood, which takes long, counts as 25.
     """
 
-    grid_every: int = Field(default=50, ge=1)
-    checkpoint_every: int = Field(default=100, ge=1)
+    grid_every: int = Field(default=50, ge=1, description="updates between two grids of samples")
+    checkpoint_every: int = Field(default=100, ge=1, description="updates between two checkpoints")
 
 
 class Common(Part):
@@ -45,13 +56,19 @@ class Common(Part):
     for fp32.
     """
 
-    kind: str
-    name: str = "custom"
-    description: str = ""
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    precision: Literal["auto", "fp32", "bf16", "tf32"] = "auto"
-    images: ImagesConfig = ImagesConfig()
-    output: OutputConfig = OutputConfig()
+    kind: Literal["texture", "field"] = Field(
+        default="texture", description="texture: the recipe; field: the paper's experiments"
+    )
+    name: str = Field(default="custom", description="what the config is called")
+    description: str = Field(default="", description="what it is for, in one line")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of all that is random in learning")
+    precision: Literal["auto", "fp32", "bf16", "tf32"] = Field(
+        default="auto", description="fp32, bf16, tf32; auto: bf16 where it is fast"
+    )
+    images: ImagesConfig = Field(default=ImagesConfig(), description="what is learned from")
+    output: OutputConfig = Field(
+        default=OutputConfig(), description="how often a run writes; likelihood counts 25-fold"
+    )
 
 
 # ----------------------------------------------------------------------------- kind texture
@@ -60,12 +77,16 @@ class Common(Part):
 class TextureConfig(Recipe, Common):
     """The default: a recipe of fields at all noise levels.
 
-    ``budget`` bounds the seconds of learning, 0 is none: all updates are lowered by one factor if
-    they would take longer on the machine at hand.
+    Under a ``budget`` all updates are lowered by one factor if they would take longer on the
+    machine at hand.
     """
 
-    kind: Literal["texture"] = "texture"
-    budget: float = Field(default=0.0, ge=0)
+    kind: Literal["texture"] = Field(
+        default="texture", description=Common.model_fields["kind"].description
+    )
+    budget: float = Field(
+        default=0.0, ge=0, description="seconds of learning, at most; lowers updates; 0: any"
+    )
 
 
 # ------------------------------------------------------------------------------- kind field
@@ -74,66 +95,81 @@ class TextureConfig(Recipe, Common):
 class LayerConfig(Part):
     """One convolutional layer; ``size: full`` spans the whole map below it."""
 
-    filters: int = Field(ge=1, le=4096)
-    size: int | Literal["full"]
-    stride: int = Field(default=1, ge=1)
-    padding: int = Field(default=0, ge=0)
-    relu: bool = True
+    filters: int = Field(ge=1, le=4096, description="number of filters")
+    size: int | Literal["full"] = Field(
+        description="side of a filter, px of the map below; full: all of the map"
+    )
+    stride: int = Field(default=LayerSpec.stride, ge=1, description="px between neighbouring units")
+    padding: int = Field(
+        default=LayerSpec.padding, ge=0, description="zeros on each side of a bounded map, px"
+    )
+    relu: bool = Field(default=LayerSpec.relu, description="whether negative responses become 0")
 
     @model_validator(mode="after")
-    def _consistent(self) -> LayerConfig:
+    def _fits(self) -> LayerConfig:
         if self.size != "full":
             if not 1 <= self.size <= 512:
                 raise ValueError("size must lie between 1 and 512 px, or be 'full'")
-            if self.stride > self.size:
-                raise ValueError(f"stride {self.stride} skips pixels of a {self.size} px filter")
-            if self.padding >= self.size:
-                raise ValueError(f"padding {self.padding} is not below the filter's {self.size} px")
+            LayerSpec(**self.model_dump())
         return self
 
 
 class LangevinConfig(Part):
     """``sigma`` and ``eps`` in the config's ``unit``; ``dither`` averages the stride's phases."""
 
-    sigma: float = Field(gt=0)
-    eps: float = Field(gt=0)
-    dither: bool = False
+    sigma: float = Field(gt=0, description="deviation of the reference, in the config's unit")
+    eps: float = Field(gt=0, description="size of a step, in the config's unit; below 2 sigma")
+    dither: bool = Field(
+        default=False, description="whether each step takes a random phase of the strides"
+    )
 
     @model_validator(mode="after")
     def _stable(self) -> LangevinConfig:
-        if self.eps >= 2 * self.sigma:
-            raise ValueError(
-                f"eps must be below 2 sigma = {2 * self.sigma:g}, else the chain of white noise "
-                f"itself explodes; it is {self.eps:g}"
-            )
+        LangevinParams(self.sigma, self.eps)
         return self
 
 
 class AdamConfig(Part):
     """Adam, ascending."""
 
-    name: Literal["adam"] = "adam"
-    rate: float = Field(gt=0)
-    beta1: float = Field(default=0.5, ge=0, lt=1)
-    beta2: float = Field(default=0.99, ge=0, lt=1)
-    decay: float = Field(default=0.0, ge=0)
+    name: Literal["adam"] = Field(default="adam", description="adam, or sgd as the authors had it")
+    rate: float = Field(gt=0, description="learning rate at its height")
+    beta1: float = Field(
+        default=AdamParams.beta1, ge=0, lt=1, description="decay an update of the mean gradient"
+    )
+    beta2: float = Field(
+        default=AdamParams.beta2, ge=0, lt=1, description="decay an update of the mean square"
+    )
+    decay: float = Field(
+        default=AdamParams.decay, ge=0, description="shrinking of the filters, times the rate"
+    )
 
 
 class SgdConfig(Part):
     """The authors' plain gradient ascent."""
 
-    name: Literal["sgd"]
-    rate: float = Field(gt=0)
-    decay: float = Field(default=1e-4, ge=0)
-    bias_factor: float = Field(default=2.0, ge=0)
-    cap: float = Field(default=20.0, gt=0)
+    name: Literal["sgd"] = Field(description="sgd as the authors had it, or adam")
+    rate: float = Field(gt=0, description="learning rate at its height")
+    decay: float = Field(
+        default=SgdParams.decay, ge=0, description="shrinking of the filters, times the rate"
+    )
+    bias_factor: float = Field(
+        default=SgdParams.bias_factor, ge=0, description="times faster that biases learn"
+    )
+    cap: float = Field(
+        default=SgdParams.cap, gt=0, description="largest entry of a gradient; more is scaled down"
+    )
 
 
 class InitConfig(Part):
-    """Starting weights: N(0, std^2) where ``std`` is given, else He scaling."""
+    """Starting weights."""
 
-    std: float | None = Field(default=None, gt=0)
-    top_gain: float = Field(default=1.0, gt=0)
+    std: float | None = Field(
+        default=None, gt=0, description="deviation of starting weights; null: He's scaling"
+    )
+    top_gain: float = Field(
+        default=1.0, gt=0, description="factor on the top layer's starting weights"
+    )
 
 
 class LearningConfig(Part):
@@ -142,46 +178,79 @@ class LearningConfig(Part):
     ``count`` is the number of chains; those that start at the data are one an image.
     """
 
-    chains: Literal["persistent", "restart", "data"]
-    count: int | None = Field(default=None, ge=1, le=4096)
-    steps: int = Field(ge=1)
-    updates: int = Field(ge=1)
-    optimiser: AdamConfig | SgdConfig = Field(discriminator="name")
-    fall: float = Field(default=1.0, gt=0, le=1)
-    grow: bool = False
-    grow_fall: float = Field(default=0.5, gt=0, le=1)
-    data_noise: float = Field(default=0.0, ge=0)
-    averaging: float = Field(default=0.0, ge=0, lt=1)
-    warmup: int = Field(default=0, ge=0)
-    observed_copies: int = Field(default=1, ge=1)
-    path_every: int = Field(default=0, ge=0)
+    chains: ChainKind = Field(
+        description="start: persistent, restart from noise, or data (contrastive divergence)"
+    )
+    count: int | None = Field(
+        default=None, ge=1, le=4096, description="parallel chains; those at the data: one an image"
+    )
+    steps: int = Field(ge=1, description="Langevin steps an update")
+    updates: int = Field(ge=1, description="updates; where layers grow, of each stage")
+    optimiser: AdamConfig | SgdConfig = Field(
+        discriminator="name", description="how weights follow the gradient"
+    )
+    fall: float = Field(
+        default=LearningParams.fall, gt=0, le=1, description="last rate over the first"
+    )
+    grow: bool = Field(default=False, description="whether layers are added one by one")
+    grow_fall: float = Field(
+        default=0.5, gt=0, le=1, description="factor on the rate for every layer added"
+    )
+    data_noise: float = Field(
+        default=LearningParams.data_noise, ge=0, description="noise on observed images, in sigmas"
+    )
+    averaging: float = Field(
+        default=LearningParams.averaging,
+        ge=0,
+        lt=1,
+        description="decay an update of the mean of weights that draws; 0: the last ones",
+    )
+    warmup: int = Field(
+        default=LearningParams.warmup, ge=0, description="updates over which the rate rises"
+    )
+    observed_copies: int = Field(
+        default=1, ge=1, description="copies of the observed images, each with noise of its own"
+    )
+    path_every: int = Field(
+        default=0, ge=0, description="updates between snapshots that fresh chains pass; 0: none"
+    )
 
 
 class SamplingConfig(Part):
     """How fresh chains run; ``start_noise`` in units of sigma."""
 
-    steps: int | None = Field(default=None, ge=1)
-    start_noise: float = Field(default=0.0, ge=0)
-    polish: int = Field(default=0, ge=0)
+    steps: int | None = Field(
+        default=None, ge=1, description="Langevin steps of a fresh chain; null: learning.steps"
+    )
+    start_noise: float = Field(
+        default=SamplerParams.start_noise, ge=0, description="noise it starts at, in sigmas"
+    )
+    polish: int = Field(
+        default=SamplerParams.polish, ge=0, description="steps without noise at the end"
+    )
 
 
 class FieldConfig(Common):
-    """An experiment of the paper's kind: one field at one noise level, layers perhaps grown.
+    """An experiment of the paper's kind: one field at one noise level, layers perhaps grown."""
 
-    ``unit`` says what sigma and eps count: ``grey`` levels, or ``contrast``, the exemplar's
-    standard deviation. ``canvas`` is the side of the chains in px (None: the exemplar's own).
-    """
-
-    kind: Literal["field"] = "field"
-    unit: Literal["grey", "contrast"] = "grey"
-    boundary: Literal["torus", "bounded"] = "torus"
-    canvas: int | None = Field(default=None, ge=8)
-    guard: GuardParams = GuardParams()
-    layers: tuple[LayerConfig, ...] = Field(min_length=1)
-    langevin: LangevinConfig
-    init: InitConfig = InitConfig()
-    learning: LearningConfig
-    sampling: SamplingConfig = SamplingConfig()
+    kind: Literal["field"] = Field(
+        default="field", description=Common.model_fields["kind"].description
+    )
+    unit: Literal["grey", "contrast"] = Field(
+        default="grey", description="of sigma, eps: grey levels, or the exemplar's contrast"
+    )
+    boundary: Literal["torus", "bounded"] = Field(
+        default="torus", description="torus: sides meet; bounded: zeros lie beyond"
+    )
+    canvas: int | None = Field(
+        default=None, ge=8, description="side of the chains, px; null: the exemplar's own sides"
+    )
+    guard: GuardParams = Field(default=GuardParams(), description="when learning has diverged")
+    layers: tuple[LayerConfig, ...] = Field(min_length=1, description="the network, bottom to top")
+    langevin: LangevinConfig = Field(description="the dynamics of the chains")
+    init: InitConfig = Field(default=InitConfig(), description="where weights start")
+    learning: LearningConfig = Field(description="how weights are learned")
+    sampling: SamplingConfig = Field(default=SamplingConfig(), description="how fresh chains run")
 
     @model_validator(mode="after")
     def _consistent(self) -> FieldConfig:

@@ -32,13 +32,19 @@ class Layer(Part):
 class Noise(Part):
     """Levels of noise, in units of the exemplar's contrast."""
 
-    highest: float = Field(default=20.0, gt=0, description="where the coarsest size starts")
-    lowest: float = Field(default=0.02, gt=0, description="where every size ends")
+    highest: float = Field(
+        default=20.0, gt=0, description="level at which the coarsest size starts, contrasts"
+    )
+    lowest: float = Field(
+        default=0.02, gt=0, description="level at which every size ends, contrasts"
+    )
     given: float = Field(
-        default=0.1, ge=0, description="on the coarser picture that a finer size is given"
+        default=0.1,
+        ge=0,
+        description="noise on the coarser sample a finer size is given, contrasts",
     )
     finer: float = Field(
-        default=1.0, gt=0, description="where a finer size starts, from the enlarged coarser sample"
+        default=1.0, gt=0, description="level at which a finer size starts, contrasts"
     )
 
     @model_validator(mode="after")
@@ -52,7 +58,10 @@ class Sizes(Part):
     """Which sizes of the exemplar are learned: the coarsest is chosen by its motifs."""
 
     coarsest: int | None = Field(
-        default=None, ge=1, le=16, description="reduction of the coarsest; chosen if not given"
+        default=None,
+        ge=1,
+        le=16,
+        description="times the coarsest is reduced, a power of 2; null: by the motifs",
     )
 
     @model_validator(mode="after")
@@ -65,14 +74,12 @@ class Sizes(Part):
 class Reconstruction(Part):
     """Act one."""
 
-    updates: int = Field(default=3000, ge=1, description="at the coarsest size")
-    finer_updates: int = Field(
-        default=1200, ge=1, description="at a finer size, which starts from the coarser's weights"
-    )
+    updates: int = Field(default=3000, ge=1, description="updates at the coarsest size")
+    finer_updates: int = Field(default=1200, ge=1, description="updates at every finer size")
     batch: int = Field(default=1, ge=1, le=256, description="crops an update")
     crop: int = Field(default=128, ge=16, description="side of a crop, px")
-    margin: int = Field(default=24, ge=1, description="px from a crop's frame that do not count")
-    rate: float = Field(default=8e-3, gt=0, description="Muon's, at its height")
+    margin: int = Field(default=24, ge=1, description="rim of a crop that does not count, px")
+    rate: float = Field(default=8e-3, gt=0, description="Muon's learning rate at its height")
 
     @model_validator(mode="after")
     def _inside(self) -> Reconstruction:
@@ -84,33 +91,45 @@ class Reconstruction(Part):
 class Likelihood(Part):
     """Act two."""
 
-    updates: int = Field(default=60, ge=0, description="at the coarsest size; 0: no act two there")
-    finer_updates: int = Field(default=30, ge=0, description="at a finer size; 0: none")
+    updates: int = Field(default=60, ge=0, description="updates at the coarsest size; 0: none")
+    finer_updates: int = Field(default=30, ge=0, description="updates at every finer size; 0: none")
     chains: int = Field(default=2, ge=1, le=1024, description="chains an update")
     canvas: int = Field(default=128, ge=16, description="side of a chain's torus, px")
     levels: int = Field(
-        default=10, ge=1, description="levels of the chain that an update learns at"
+        default=10, ge=1, description="noise levels of the chain that an update learns at"
     )
-    rate: float = Field(default=2e-4, gt=0, description="Adam's, of all but the votes")
-    vote_rate: float = Field(default=4e-3, gt=0, description="Adam's, of the votes' weights")
+    rate: float = Field(default=2e-4, gt=0, description="Adam's learning rate of all but votes")
+    vote_rate: float = Field(
+        default=4e-3, gt=0, description="Adam's learning rate of the votes' weights"
+    )
 
 
 class Sampler(Part):
     """The annealed chain."""
 
-    steps: int = Field(default=30, ge=1, le=10000, description="levels at the coarsest size")
-    finer_steps: int = Field(default=20, ge=1, le=10000, description="levels at every finer size")
+    steps: int = Field(default=30, ge=1, le=10000, description="steps at the coarsest size")
+    finer_steps: int = Field(default=20, ge=1, le=10000, description="steps at every finer size")
 
 
 class Recipe(Part):
     """A whole recipe: one network structure and one pair of acts for every size."""
 
-    layers: tuple[Layer, ...] = Field(min_length=1)
-    noise: Noise = Noise()
-    sizes: Sizes = Sizes()
-    reconstruction: Reconstruction = Reconstruction()
-    likelihood: Likelihood = Likelihood()
-    sampler: Sampler = Sampler()
+    layers: tuple[Layer, ...] = Field(
+        min_length=1, description="the network, bottom to top, the same at every size"
+    )
+    noise: Noise = Field(
+        default=Noise(), description="levels of noise, in units of the exemplar's contrast"
+    )
+    sizes: Sizes = Field(default=Sizes(), description="reduced copies, learned coarse to fine")
+    reconstruction: Reconstruction = Field(
+        default=Reconstruction(), description="act one: learn to take noise away"
+    )
+    likelihood: Likelihood = Field(
+        default=Likelihood(), description="act two: maximum likelihood along the chain"
+    )
+    sampler: Sampler = Field(
+        default=Sampler(), description="the annealed chain that draws, highest to lowest level"
+    )
 
     @model_validator(mode="after")
     def _network(self) -> Recipe:

@@ -45,11 +45,15 @@ class GuardParams(Part):
         default=True,
         description="off: values that are not finite end learning at once, nothing else is watched",
     )
-    gap: float = Field(default=2.0, gt=0)
-    spread: float = Field(default=3.0, gt=0)
-    patience: int = Field(default=3, ge=1)
+    gap: float = Field(
+        default=2.0, gt=0, description="largest tilt gap, in the data's reference energies"
+    )
+    spread: float = Field(
+        default=3.0, gt=0, description="largest spread of the chains, in the data's spreads"
+    )
+    patience: int = Field(default=3, ge=1, description="bad updates in a row that are divergence")
     check: int = Field(default=10, ge=1, description="updates between two remembered good states")
-    retries: int = Field(default=5, ge=0)
+    retries: int = Field(default=5, ge=0, description="rollbacks a stage before learning gives up")
     cut: float = Field(
         default=0.5, gt=0, lt=1, description="factor on the learning rate at each rollback"
     )
