@@ -43,7 +43,7 @@ class GuardParams(Part):
 
     enabled: bool = Field(
         default=True,
-        description="off: values that are not finite end learning at once, nothing else is watched",
+        description="off: learning ends where a value is not finite; else nothing is watched",
     )
     gap: float = Field(
         default=2.0, gt=0, description="largest tilt gap, in the data's reference energies"
