@@ -7,9 +7,9 @@ import torch
 
 from gcn_cli.engine import windows
 from gcn_cli.engine.windows import move_bands, parts, window, windowed_gradient
-from gcn_cli.field.network import LayerSpec, NoiseNet
+from gcn_cli.field.network import LayerSpec, NoiseNet, beside
 
-NET = NoiseNet((LayerSpec(6, 6, 2, True), LayerSpec(6, 4, 2, True)), 2)  # reach 11, stride 4
+NET = NoiseNet((LayerSpec(6, 6, 2, True), LayerSpec(6, 4, 2, True)), 2, 1)  # reach 11, stride 4
 S = torch.tensor([0.7, 2.0])
 
 
@@ -35,14 +35,21 @@ def test_a_window_holds_the_reach_and_is_in_phase_with_the_rolled_strides(stride
         assert (start + shift) % stride == (stop + shift) % stride == 0
 
 
+def known(size):
+    """What is given beside a canvas of a size: a torus of one channel."""
+    return torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(2))
+
+
 def steps(sampler, canvas, shifts, side):
     """A few steps in place, window by window."""
-    y = canvas.clone()
+    y, given = canvas.clone(), known(canvas.shape[-2:])
     for shift in shifts:
 
         def move(rows, top, inner, shift=shift):
+            lines = torch.arange(top, top + rows.shape[-2]) % canvas.shape[-2]
+            both = beside(rows, given[..., lines, :])
             told = windowed_gradient(
-                lambda piece: sampler.window(piece, S), rows, top, inner, 11, 4, shift, side
+                lambda piece: sampler.window(piece, S), both, 2, top, inner, 11, 4, shift, side
             )
             return rows[..., inner[0] - top : inner[1] - top, :] + 0.3 * told
 
@@ -51,9 +58,9 @@ def steps(sampler, canvas, shifts, side):
 
 
 def whole(sampler, canvas, shifts):
-    y = canvas
+    y, given = canvas, known(canvas.shape[-2:])
     for dy, dx in shifts:
-        told = sampler(torch.roll(y, (dy, dx), (2, 3)), S)
+        told = sampler(torch.roll(beside(y, given), (dy, dx), (2, 3)), S)
         y = y + 0.3 * torch.roll(told, (-dy, -dx), (2, 3))
     return y
 
