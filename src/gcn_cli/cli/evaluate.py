@@ -10,7 +10,10 @@ import typer
 from gcn_cli.cli.options import AsJson, examples, print_json, print_table
 from gcn_cli.errors import UsageError
 
-_EXAMPLES = examples("gcn evaluate --exemplar brick.png --samples a.png b.png --json")
+_EXAMPLES = examples(
+    "gcn evaluate --exemplar brick.png --samples a.png b.png --json",
+    "gcn evaluate --exemplar materials/paving --samples samples/sample-512x512-seed0",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    exemplar: Annotated[Path, typer.Option("--exemplar", help="The texture to compare with.")],
+    exemplar: Annotated[
+        Path, typer.Option("--exemplar", help="The texture to compare with; a folder of its maps.")
+    ],
     samples: Annotated[
         list[Path], typer.Option("--samples", help="Pictures or folders of one size.")
     ],
@@ -28,8 +33,12 @@ def evaluate(
 ) -> None:
     """Compare pictures' statistics with an exemplar's.
 
-    Relative scores: 0 is the exemplar itself, about 1 as far from it as its halves are apart.
+    Relative scores: 0 is the exemplar itself, about 1 as far from it as its halves are apart. Of a
+    material every map has its scores, and cross-map tells how badly maps fit one another.
     """
+    if exemplar.is_dir():
+        _evaluate_material(exemplar, [*samples, *(more or [])], as_json)
+        return
     import torch
 
     from gcn_cli.images.files import find_images, load_image
@@ -48,3 +57,19 @@ def evaluate(
         return
     rows = [[name, "-" if value is None else f"{value:.3f}"] for name, value in scores.items()]
     print_table(f"{len(files)} samples against {exemplar}", ["score", "value"], rows)
+
+
+def _evaluate_material(exemplar: Path, folders: list[Path], as_json: bool) -> None:
+    from gcn_cli.report.materials import evaluate_material
+    from gcn_cli.run.jobs import read_material
+
+    wanted, found = read_material(exemplar), [read_material(folder) for folder in folders]
+    scores, error = evaluate_material(wanted, found)
+    if as_json:
+        told = {"exemplar": exemplar, "samples": folders, "scores": scores, "cross_map": error}
+        print_json(told)
+        return
+    names = list(next(iter(scores.values())))
+    rows = [[m, *("-" if v is None else f"{v:.3f}" for v in scores[m].values())] for m in scores]
+    print_table(f"{len(folders)} samples against {exemplar}", ["map", *names], rows)
+    typer.echo(f"cross-map error: {error:.3f} of the exemplar's cross-correlations")

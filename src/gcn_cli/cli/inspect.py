@@ -140,7 +140,7 @@ def _texture(
     )
     name, records = saved.config.name, read_records(ckpt)
     subject = texture.Subject(
-        model, saved.observed, name, saved.fingerprint, saved.complete, records
+        model, saved.observed, name, saved.fingerprint, saved.complete, records, saved.material
     )
     if as_json:
         print_json(texture.as_data(subject, facts))

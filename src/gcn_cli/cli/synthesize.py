@@ -63,11 +63,15 @@ def synthesize(
             "--video", metavar="FILE", help="Film the first sample's chain: .gif or .mp4."
         ),
     ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Of a material: its maps under one light, too.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Draw fresh samples of any size.
 
-    Prints the path of every file written: one picture per seed, and a grid of several.
+    Prints the path of every file written: one picture per seed, and a grid of several. Of a
+    material it is one folder per seed, which holds every map under its own name.
     A seed gives the same picture alone or among others, on the same kind of machine.
     """
     from gcn_cli.engine import choose_machine
@@ -75,6 +79,7 @@ def synthesize(
     from gcn_cli.images.video import Film, check_video
     from gcn_cli.run.checkpoint import load_checkpoint
     from gcn_cli.run.gallery import Gallery, artist_of, draw, file_name
+    from gcn_cli.run.jobs import shown
     from gcn_cli.run.progress import make_progress
 
     request = _request(size, n, seed, seeds, tile, temperature)
@@ -82,17 +87,17 @@ def synthesize(
     if video is not None:
         check_video(video)
     saved = load_checkpoint(ckpt)
+    _check_material(saved.material is not None, out, preview)
     machine = choose_machine(device, precision, saved.config.precision)
     artist = artist_of(saved)
     artist.canvas(request)  # refuses sizes that do not fit
     folder = (ckpt if ckpt.is_dir() else ckpt.parent) / "synthesized"
     target = folder if out is None else Path(out)
     film = Film() if video is not None else None
-    gallery = Gallery(saved, request, machine)
+    gallery = Gallery(saved, request, machine, preview)
     at_once = artist.batch(request, machine, batch)
-    pictures = draw(
-        artist, request, machine, make_progress(quiet), at_once, film.add if film else None
-    )
+    watch = None if film is None else lambda image: film.add(shown(saved.material, image))
+    pictures = draw(artist, request, machine, make_progress(quiet), at_once, watch)
     for number, picture in pictures:
         if out == "-":
             sys.stdout.buffer.write(png_bytes(picture, gallery.text(number)))
@@ -121,6 +126,13 @@ def _request(
     width, height = parse_size(size)
     numbers = parse_seeds(seeds) if seeds is not None else tuple(range(seed, seed + n))
     return Request(width, height, numbers, tile, temperature)  # type: ignore[arg-type]
+
+
+def _check_material(is_one: bool, out: str | None, preview: bool) -> None:
+    if preview and not is_one:
+        raise UsageError("--preview lights a material's maps; this model is of a picture")
+    if is_one and out is not None and (out == "-" or out.lower().endswith(".png")):
+        raise UsageError(f"a material is several files; {out} is one: give a folder")
 
 
 def _check_out(out: str | None, count: int) -> None:

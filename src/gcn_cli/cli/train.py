@@ -21,6 +21,7 @@ _EXAMPLES = examples(
     "gcn train --images brick.png",
     "gcn train --images ./textures --config texture-quick --max-time 55m",
     "gcn train --images brick.png --config paper-texture --dry-run",
+    "gcn train --maps color=a.png --maps normal=b.png",
     "gcn train --resume runs/00007-brick --set likelihood.updates=80",
 )
 
@@ -33,6 +34,10 @@ def register(app: typer.Typer) -> None:
 def train(
     images: Annotated[
         Path | None, typer.Option("--images", help="An image, or a folder of images.")
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--maps", metavar="MAP=FILE", help="Maps of one material, named by hand."),
     ] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="NAME|FILE", help="A preset or a YAML file.")
@@ -70,7 +75,9 @@ def train(
     quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell the network too.")] = False,
 ) -> None:
-    """Learn a texture model of each image.
+    """Learn a texture model of each image, or of each set of maps.
+
+    Files such as rock_Color.png and rock_Normal.png are maps of one material: one model of both.
 
     Prints the folder of every finished run: checkpoint, config, metrics and grids of samples.
     Ctrl-C, SIGTERM and --max-time save first; --resume goes on. Exit codes: 0 done or out of time,
@@ -80,23 +87,32 @@ def train(
     deadline = started + parse_duration(max_time) if max_time else None
     overrides = [*(sets or [])]
     if resume is not None:
-        _refuse_beside_resume(images, config, preset, each, seed, skip_existing, dry_run)
+        _refuse_beside_resume(images, maps, config, preset, each, seed, skip_existing, dry_run)
         _resume(resume, overrides, device, precision, deadline, quiet)
         return
-    if images is None:
+    if images is None and not maps:
         raise UsageError("what to learn from? give --images, or --resume to go on with a run")
+    if images is not None and maps:
+        raise UsageError("--maps names the files of one material; leave out --images")
     overrides += [] if each is None else [f"images.mode={'each' if each else 'joint'}"]
     overrides += [] if seed is None else [f"seed={seed}"]
 
     from gcn_cli.engine import choose_machine, describe
+    from gcn_cli.images.materials import named_files
     from gcn_cli.run.config import choose
     from gcn_cli.run.experiment import Stop
-    from gcn_cli.run.jobs import load_jobs
+    from gcn_cli.run.jobs import jobs_of, load_jobs
     from gcn_cli.run.kinds import open_course
 
     chosen = choose(config, preset, overrides)
     machine = choose_machine(device, precision, chosen.precision)
-    courses = [open_course(chosen, job) for job in load_jobs(chosen, images)]
+    if images is not None:
+        jobs = load_jobs(chosen, images)
+    else:
+        jobs = jobs_of(chosen, [named_files(maps or [])], Path())
+    courses = [open_course(chosen, job) for job in jobs]
+    for note in (note for job in jobs for note in job.notes):
+        say(note, quiet)
     say(f"{chosen.name} on {describe(machine)}", quiet)
     for course in courses:
         hint = course.hint()
@@ -176,6 +192,7 @@ def _tell(result: TrainResult, quiet: bool) -> None:
 
 def _refuse_beside_resume(
     images: Path | None,
+    maps: list[str] | None,
     config: str | None,
     preset: str | None,
     each: bool | None,
@@ -185,6 +202,7 @@ def _refuse_beside_resume(
 ) -> None:
     given = {
         "--images": images is not None,
+        "--maps": maps is not None,
         "--config": config is not None,
         "--preset": preset is not None,
         "--each/--joint": each is not None,

@@ -13,9 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from gcn_cli.images.files import atomic_write_bytes, atomic_write_text, save_png
+from gcn_cli.images.maps import Material
 from gcn_cli.images.sheets import image_grid, labelled_sheet
 from gcn_cli.report import figures
 from gcn_cli.report.facts import Facts, ImageFacts, SizeFacts, View, steps_of
+from gcn_cli.run.jobs import shown
 from gcn_cli.texture.draw import Model
 from gcn_cli.texture.learn import ACTS
 
@@ -41,6 +43,12 @@ class Subject:
     fingerprint: str
     complete: bool = True
     records: Sequence[Record] = ()
+    material: Material | None = None
+
+    def shown(self, y: Tensor, factor: int = 1) -> Tensor:
+        """An image (C, h, w) in units of contrast as a picture, each pixel ``factor`` px large."""
+        grey = self.model.to_grey(y[None])[0].cpu()
+        return _enlarged(shown(self.material, grey).clamp(0, 255), factor)
 
 
 # -------------------------------------------------------------------------- tables and data
@@ -222,13 +230,18 @@ def verdict(subject: Subject) -> str:
 def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
     """File name to picture (C, H, W) in grey levels, in the order of the page."""
     model = subject.model
-    sizes, channels = [f"1/{size.reduction}" for size in facts.sizes], model.net.channels
+    sizes = [f"1/{size.reduction}" for size in facts.sizes]
+    channels = min(3, model.net.channels) if model.net.channels != 2 else 1  # of a material some
     told = {
-        "chain.png": chain_strip(model, facts),
-        "samples.png": figures.samples_picture(
-            subject.observed[0].cpu(), model.to_grey(facts.chains.samples).cpu()
+        "chain.png": chain_strip(subject, facts),
+        "samples.png": image_grid(
+            [
+                shown(subject.material, subject.observed[0].cpu()),
+                *(subject.shown(y) for y in facts.chains.samples),
+            ],
+            columns=None if subject.material is None else 1,
         ),
-        "denoising.png": views_sheet(model, sizes, facts.views),
+        "denoising.png": views_sheet(subject, sizes, facts.views),
         "filters.png": labelled_sheet(
             [
                 (name, [figures.filter_grid(size.weights.filters[0][:, :channels], columns=16)])
@@ -237,34 +250,34 @@ def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
         ),
     }
     if facts.image is not None:
-        told["image-denoising.png"] = views_sheet(model, sizes, facts.image.views)
-        told["image-map.png"] = map_sheet(model, sizes, facts.image)
+        told["image-denoising.png"] = views_sheet(subject, sizes, facts.image.views)
+        told["image-map.png"] = map_sheet(subject, sizes, facts.image)
     return told
 
 
-def chain_strip(model: Model, facts: Facts) -> Tensor:
+def chain_strip(subject: Subject, facts: Facts) -> Tensor:
     """The first chain from noise to texture: y / sqrt(1 + s^2), every size as large as the full."""
-    shown, titles = [], []
+    looks, titles = [], []
     for size, s, y in facts.chains.strip:
-        r = model.sizes[size].reduction
-        shown.append(_grey(model, y / math.sqrt(1 + s**2), r))
+        r = subject.model.sizes[size].reduction
+        looks.append(subject.shown(y / math.sqrt(1 + s**2), r))
         titles.append(f"s = {s:.3g} at 1/{r}")
-    return labelled_sheet([("", shown)], titles)
+    return labelled_sheet([("", looks)], titles)
 
 
-def views_sheet(model: Model, sizes: Sequence[str], views: Sequence[Sequence[View]]) -> Tensor:
+def views_sheet(subject: Subject, sizes: Sequence[str], views: Sequence[Sequence[View]]) -> Tensor:
     """At every size two rows, y / sqrt(1 + s^2) and D(y, s), and a column for every level."""
     sheets = []
-    for name, measured, size in zip(sizes, views, model.sizes, strict=True):
+    for name, measured, size in zip(sizes, views, subject.model.sizes, strict=True):
         if measured:
-            shown = [_grey(model, view.y, size.reduction) for view in measured]
-            told = [_grey(model, view.reconstruction, size.reduction) for view in measured]
+            looks = [subject.shown(view.y, size.reduction) for view in measured]
+            told = [subject.shown(view.reconstruction, size.reduction) for view in measured]
             titles = [f"s = {view.s:.3g}" for view in measured]
-            sheets.append(labelled_sheet([(name, shown), ("D(y, s)", told)], titles))
+            sheets.append(labelled_sheet([(name, looks), ("D(y, s)", told)], titles))
     return image_grid(sheets, columns=1)
 
 
-def map_sheet(model: Model, sizes: Sequence[str], image: ImageFacts) -> Tensor:
+def map_sheet(subject: Subject, sizes: Sequence[str], image: ImageFacts) -> Tensor:
     """The image at every size that it was measured at, beside the map of its strangeness.
 
     Middle grey: reconstructed as well as the exemplar. Every doubling of the loss is 64 grey levels
@@ -272,17 +285,12 @@ def map_sheet(model: Model, sizes: Sequence[str], image: ImageFacts) -> Tensor:
     """
     rows = []
     for name, size, picture, found in zip(
-        sizes, model.sizes, image.pictures, image.maps, strict=True
+        sizes, subject.model.sizes, image.pictures, image.maps, strict=True
     ):
         grey = (_GREY + _DOUBLE / math.log(2) * found).clamp(0, 255)
         r = size.reduction
-        rows.append((name, [_grey(model, picture, r), _enlarged(grey, r)]))
+        rows.append((name, [subject.shown(picture, r), _enlarged(grey, r)]))
     return labelled_sheet(rows, ["image", "local loss against the exemplar's"])
-
-
-def _grey(model: Model, y: Tensor, factor: int) -> Tensor:
-    """A picture (C, h, w) in units of contrast as grey levels, each pixel ``factor`` px large."""
-    return _enlarged(model.to_grey(y[None])[0].clamp(0, 255), factor)
 
 
 def _enlarged(picture: Tensor, factor: int) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from gcn_cli import __version__
 from gcn_cli.errors import CheckpointError, GcnError
 from gcn_cli.images.files import atomic_write_bytes
+from gcn_cli.images.maps import Material
 from gcn_cli.run.config import validate
 from gcn_cli.run.kinds import KINDS
 from gcn_cli.run.schema import Config
@@ -34,7 +35,7 @@ class Checkpoint:
     """Everything a run leaves: resolved config, images learned from, state, model so far.
 
     ``observed`` (N, C, H, W) and ``mean`` (C, 1, 1) are grey levels. State and model are those of
-    the config's kind.
+    the config's kind; ``material`` tells what the channels are where they are maps.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class Checkpoint:
     state: Any
     model: Any
     complete: bool
+    material: Material | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -127,6 +129,7 @@ def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
         "observed": _compact(checkpoint.observed),
         "mean": checkpoint.mean.cpu(),
         "complete": checkpoint.complete,
+        "maps": None if checkpoint.material is None else checkpoint.material.pack(),
         "model": packing.pack_model(checkpoint.model),
         "state": packing.pack_state(checkpoint.state),
     }
@@ -141,6 +144,10 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
     config = validate(data["config"])
     if data["kind"] != config.kind:
         raise ValueError("model and config are of different kinds")
+    maps = data.get("maps")
+    material = None if maps is None else Material.unpack(maps)
+    if material is not None and material.channels != observed.shape[1]:
+        raise ValueError("maps and images do not agree")
     packing = KINDS[config.kind].packing
     model = packing.unpack_model(data["model"], mean)
     return Checkpoint(
@@ -150,6 +157,7 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
         state=packing.unpack_state(data["state"], model, config),
         model=model,
         complete=bool(data["complete"]),
+        material=material,
     )
 
 

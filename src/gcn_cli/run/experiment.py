@@ -80,7 +80,7 @@ def open_folder(
     sources = [str(path) for path in job.sources]
     extra = {"name": job.name, "images": sources, "device": str(machine.device)}
     write_meta(folder, list(argv) or sys.argv, extra)
-    save_png(folder / "reals.png", image_grid(list(job.observed[:_REALS])))
+    save_png(folder / "reals.png", image_grid(job.shown(list(job.observed[:_REALS]))))
 
 
 def resume_job(
@@ -98,7 +98,7 @@ def resume_job(
     """
     folder = folder if folder.is_dir() else folder.parent
     saved = load_checkpoint(folder)
-    job = Job(folder.name, saved.observed, saved.mean)
+    job = Job(folder.name, saved.observed, saved.mean, material=saved.material)
     course = open_course(config or saved.config, job)
     if config is not None:
         open_course(saved.config, job).check_extension(course, saved.state)
@@ -194,11 +194,11 @@ def _learned(
 def _save(folder: Path, course: Course, state: State) -> None:
     job, complete = course.job, course.complete(state)
     checkpoint = Checkpoint(
-        course.config, job.observed, job.mean, state, course.model(state), complete
+        course.config, job.observed, job.mean, state, course.model(state), complete, job.material
     )
     save_checkpoint(folder / "run.pt", checkpoint)
 
 
 def _write_grid(folder: Path, course: Course, state: State, machine: Machine) -> None:
-    grid = image_grid(course.pictures(state, machine))
+    grid = image_grid(course.job.shown(course.pictures(state, machine)))
     save_png(folder / f"samples-{course.done(state):06d}.png", grid)

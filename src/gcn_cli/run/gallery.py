@@ -13,8 +13,12 @@ from gcn_cli import __version__
 from gcn_cli.engine import Machine, is_out_of_memory
 from gcn_cli.errors import DeviceError, DivergenceError, GcnError
 from gcn_cli.images.files import save_png
+from gcn_cli.images.lit import lit_plane, lit_sphere
+from gcn_cli.images.maps import Material
+from gcn_cli.images.materials import points_down
 from gcn_cli.images.sheets import image_grid, resize
 from gcn_cli.run.checkpoint import Checkpoint
+from gcn_cli.run.jobs import shown
 from gcn_cli.run.kinds import KINDS
 from gcn_cli.run.progress import Progress
 from gcn_cli.run.sampling import Artist, Frame, Request, batches, cut
@@ -110,6 +114,7 @@ class Gallery:
     saved: Checkpoint
     request: Request
     machine: Machine
+    preview: bool = False
     paths: list[Path] = field(default_factory=list)
     _small: list[Tensor] = field(default_factory=list)
 
@@ -118,23 +123,43 @@ class Gallery:
         return story(self.saved, self.request, seed, self.machine)
 
     def add(self, path: Path, seed: int, image: Tensor) -> None:
-        """Write one picture, and its preview where it tiles."""
-        text = self.text(seed)
-        self._write(path, image, text)
-        if self.request.tile != "none":
+        """Write one picture, and its preview where it tiles; of a material a folder of maps."""
+        text, material = self.text(seed), self.saved.material
+        if material is None:
+            self._write(path, image, text)
+        else:
+            self._add_maps(path.with_suffix(""), material, image, text)
+        picture = shown(material, image)
+        if self.request.tile != "none" and material is None:
             name, preview = tiled(image, self.request.tile)
             self._write(path.with_name(f"{path.stem}-{name}.png"), preview, text)
         if len(self._small) < _GRID_MOST:
             factor = min(1.0, _GRID_SIDE / max(image.shape[-2:]))
-            h, w = (max(1, round(n * factor)) for n in image.shape[-2:])
-            self._small.append(resize(image, (h, w)).clamp(0, 255))
+            h, w = (max(1, round(n * factor)) for n in picture.shape[-2:])
+            self._small.append(resize(picture, (h, w)).clamp(0, 255))
+
+    def _add_maps(
+        self, folder: Path, material: Material, image: Tensor, text: dict[str, str]
+    ) -> None:
+        """Every map under its file's own name, and a look at them under one light."""
+        maps = material.decode(image)
+        for one in material.maps:
+            told = {**text, "gcn:map": one.name}
+            self._write(folder / f"{one.file}.png", maps[one.name], told)
+        if self.preview:
+            down = any(one.name == "normal" and points_down(one.file) for one in material.maps)
+            plane = lit_plane(maps, down)
+            side = min(512, *plane.shape[-2:])
+            sphere = lit_sphere(maps, side, down)
+            self._write(folder / "preview.png", image_grid([plane, sphere], columns=2), text)
 
     def add_grid(self, folder: Path) -> None:
         """Write all pictures on one sheet, where there are several."""
         if len(self._small) > 1:
             seeds = self.request.seeds[: len(self._small)]
             text = {**self.text(seeds[0]), "gcn:seed": ",".join(map(str, seeds))}
-            self._write(folder / "grid.png", image_grid(self._small), text)
+            columns = 1 if self.saved.material else None
+            self._write(folder / "grid.png", image_grid(self._small, columns), text)
 
     def _write(self, path: Path, image: Tensor, text: dict[str, str]) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gcn_cli.errors import ImageError
 from gcn_cli.images.files import find_images, load_image
+from gcn_cli.images.maps import Material, measure, side_by_side
+from gcn_cli.images.materials import FileSet, group_files
 from gcn_cli.images.sheets import resize
 from gcn_cli.run.schema import Config
 
@@ -19,12 +21,17 @@ _FLAT = 0.5  # grey levels of contrast below which nothing can be learned
 
 @dataclass(frozen=True)
 class Job:
-    """One model to learn: a name, its images (N, C, H, W) in grey levels, their mean colour."""
+    """One model to learn: a name, its images (N, C, H, W) in grey levels, their mean colour.
+
+    Of a ``material`` the channels are those of its maps.
+    """
 
     name: str
     observed: Tensor
     mean: Tensor
     sources: tuple[Path, ...] = ()
+    material: Material | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def contrast(self) -> float:
@@ -35,6 +42,15 @@ class Job:
     def told_name(self) -> str:
         """What errors call it: its image, if it has one."""
         return self.sources[0].name if len(self.sources) == 1 else self.name
+
+    def shown(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Images (C, H, W) as pictures of 1 or 3 channels; a material's maps side by side."""
+        return [shown(self.material, image) for image in images]
+
+
+def shown(material: Material | None, image: Tensor) -> Tensor:
+    """An image (C, H, W) of a model as a picture of 1 or 3 channels."""
+    return image if material is None else side_by_side(list(material.decode(image).values()))
 
 
 def mean_colour(observed: Tensor) -> Tensor:
@@ -55,14 +71,24 @@ def check_contrast(contrast: float) -> None:
 def load_jobs(config: Config, path: Path, mode: str | None = None) -> list[Job]:
     """The models that a file or folder of images asks for, every image read and checked.
 
+    Files that are maps of one surface, by their names, are one material and one model.
+
     Raises:
         ImageError: nothing to read, an unreadable image, or images that do not agree.
     """
-    files = find_images(path)
-    images = [prepare_image(config, load_image(file)) for file in files]
+    return jobs_of(config, group_files(find_images(path)), path, mode)
+
+
+def jobs_of(
+    config: Config, sets: Sequence[FileSet], path: Path, mode: str | None = None
+) -> list[Job]:
+    """`load_jobs`, of files that are grouped already; ``path`` names a joint model."""
     if (mode or config.images.mode) == "each":
-        pairs = zip(files, images, strict=True)
-        return [_job(file.stem, image[None], (file,)) for file, image in pairs]
+        return [set_job(config, one) for one in sets]
+    if any(one.is_material for one in sets):
+        raise ImageError("a joint model is of pictures, not of materials; leave out --joint")
+    files = [file for one in sets for file in one.files.values()]
+    images = [prepare_image(config, load_image(file)) for file in files]
     colours = max(image.shape[0] for image in images)
     images = [image.expand(colours, -1, -1) for image in images]
     shapes = {tuple(image.shape) for image in images}
@@ -73,6 +99,46 @@ def load_jobs(config: Config, path: Path, mode: str | None = None) -> list[Job]:
         )
     name = path.stem if path.is_file() else path.resolve().name
     return [_job(name, torch.stack(images), tuple(files))]
+
+
+def set_job(config: Config, files: FileSet) -> Job:
+    """The model of one picture, or of one material.
+
+    Raises:
+        ImageError: an unreadable file, or maps that do not agree.
+    """
+    if not files.is_material:
+        file = files.files[""]
+        return _job(files.name, prepare_image(config, load_image(file))[None], (file,))
+    maps = {
+        name: (fitted(config, picture), files.files[name].stem, "8")
+        for name, picture in read_maps(files).items()
+    }
+    material = measure(maps)
+    image = material.encode({name: picture for name, (picture, _, _) in maps.items()})
+    sources = tuple(files.files.values())
+    return replace(_job(files.name, image[None], sources), material=material, notes=files.notes)
+
+
+def read_material(folder: Path) -> dict[str, Tensor]:
+    """Maps (c, H, W) of the one material in a folder, by name.
+
+    Raises:
+        ImageError: no material there, or several.
+    """
+    sets = [one for one in group_files(find_images(folder)) if one.is_material]
+    if len(sets) != 1:
+        raise ImageError(f"{folder} holds {len(sets) or 'no'} materials; one is compared at a time")
+    return read_maps(sets[0])
+
+
+def read_maps(files: FileSet) -> dict[str, Tensor]:
+    """Maps (c, H, W) of a material in grey levels, by name.
+
+    Raises:
+        ImageError: an unreadable file.
+    """
+    return {name: load_image(file) for name, file in files.files.items()}
 
 
 def _job(name: str, observed: Tensor, files: Sequence[Path]) -> Job:
@@ -90,6 +156,11 @@ def prepare_image(config: Config, image: Tensor) -> Tensor:
             image = (image * weights).sum(0, keepdim=True)
         elif grey:
             image = image[:1]
+    return fitted(config, image)
+
+
+def fitted(config: Config, image: Tensor) -> Tensor:
+    """One image (C, H, W) in the size that the config asks for."""
     if config.images.size:
         return resize(image, (config.images.size, config.images.size))
     limit = config.images.max_side

@@ -233,10 +233,12 @@ def _plan_text(plan: Plan, job: Job) -> list[str]:
     chosen = "sizes.coarsest" if plan.recipe.sizes.coarsest else "the rule"
     layers = ", ".join(_layer_text(spec) for spec in plan.net.layers)
     updates = ", ".join(f"{a} + {b} at 1/{s.reduction}" for s in plan.sizes for a, b in [s.updates])
+    maps = [] if job.material is None else [f"  {job.material.told()}"]
     return [
         f"{job.name}: {n} image{'s' if n > 1 else ''} of {w}x{h} px, "
         f"{c} channel{'s' if c > 1 else ''}; "
         f"largest motif {plan.motif:.0f} px, field of view {field} px",
+        *maps,
         "  rule: sizes are reduced by two until the largest motif, two correlation lengths, "
         "fits twice into the field of view",
         f"  sizes by {chosen}: {sizes}",

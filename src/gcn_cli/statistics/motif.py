@@ -10,6 +10,7 @@ from torch import Tensor
 _FALL = 0.1
 """Correlation below which two pixels count as of different motifs."""
 _DIRECTIONS = 24
+_COLOURS = 3
 
 
 def correlation_length(images: Tensor) -> float:
@@ -37,8 +38,13 @@ def correlation_length(images: Tensor) -> float:
 
 
 def motif(images: Tensor) -> float:
-    """Length, px, of the largest motifs of images (N, C, H, W): two correlation lengths."""
-    return 2 * correlation_length(images)
+    """Length, px, of the largest motifs of images (N, C, H, W): two correlation lengths.
+
+    More than three channels are maps of a surface: the one with the largest motifs counts, for
+    edges in all of them would else hide how large the patches of colour are.
+    """
+    parts = torch.split(images, 1, 1) if images.shape[1] > _COLOURS else (images,)
+    return 2 * max(correlation_length(part) for part in parts)
 
 
 def coarsest_reduction(images: Tensor, field_of_view: int, least_side: int) -> int:

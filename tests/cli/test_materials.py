@@ -1,0 +1,152 @@
+"""Materials: maps in, maps out, in step."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from gcn_cli.images.files import load_image, save_png
+from gcn_cli.images.maps import unit_normals
+from gcn_cli.run.checkpoint import load_checkpoint
+from gcn_cli.run.experiment import Stop
+
+FILES = {"slate_Color.png", "slate_NormalGL.png", "slate_Roughness.png", "slate_Metalness.png"}
+
+
+def _write_maps(folder, seed: int = 0, side: int = 64) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    bumps = torch.randn(1, side, side, generator=draw)
+    folder.mkdir(parents=True, exist_ok=True)
+    maps = {
+        "Color": 120 + 30 * bumps.expand(3, -1, -1),
+        "NormalGL": unit_normals(127.5 + 25 * bumps.expand(2, -1, -1)),
+        "Roughness": 100 - 20 * bumps,
+        "Metalness": torch.full((1, side, side), 255.0),
+    }
+    for name, picture in maps.items():
+        save_png(folder / f"slate_{name}.png", picture)
+
+
+@pytest.fixture(scope="module")
+def slate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slate")
+    _write_maps(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def learned(gcn, box, slate, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    result = gcn("train", "--images", slate, "--config", box / "texture.yaml", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    return out / "00000-slate"
+
+
+def test_maps_of_a_folder_are_one_model(learned):
+    saved = load_checkpoint(learned)
+    assert saved.observed.shape == (1, 6, 64, 64)
+    assert [one.name for one in saved.material.maps] == [
+        "color",
+        "normal",
+        "roughness",
+        "metalness",
+    ]
+    assert load_image(learned / "reals.png").shape[0] == 3
+
+
+def test_a_sample_is_every_map_under_its_own_name(gcn, learned, tmp_path, listing):
+    result = gcn(
+        *("synthesize", "--ckpt", learned, "--size", 32, "--n", 2, "--tile", "xy"),
+        *("--preview", "--out", tmp_path),
+    )
+    folders = [f"sample-32x32-seed{k}" for k in (0, 1)]
+    wanted = {f"{folder}/{file}" for folder in folders for file in (*FILES, "preview.png")}
+    assert result.exit_code == 0, result.stderr
+    assert listing(tmp_path) == {*wanted, "grid.png"}
+    assert len(result.stdout.splitlines()) == len(wanted) + 1
+    first = tmp_path / folders[0]
+    assert load_image(first / "slate_Metalness.png").eq(255).all()
+    normal = load_image(first / "slate_NormalGL.png") / 127.5 - 1
+    assert float((normal.norm(dim=0) - 1).abs().max()) < 0.01  # bytes are 1/127 apart
+
+
+def test_a_material_goes_on_where_it_stopped(gcn, learned, box, slate, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        asked = itertools.count()  # first before any work
+        patch.setattr(Stop, "wanted", property(lambda self: next(asked) > 0))
+        gcn("train", "--images", slate, "--config", box / "texture.yaml", "--out", tmp_path)
+    run = tmp_path / "00000-slate"
+    assert not load_checkpoint(run).complete
+    assert gcn("train", "--resume", run).exit_code == 0
+    one, other = load_checkpoint(run), load_checkpoint(learned)
+    assert one.material == other.material
+    assert one.fingerprint == other.fingerprint
+
+
+def test_maps_named_by_hand_are_the_same_material(gcn, box, slate, learned, tmp_path):
+    named = [f"{kind.lower()}={slate / f'slate_{kind}.png'}" for kind in ("Metalness", "Color")]
+    named += [f"nrm={slate / 'slate_NormalGL.png'}", f"Rough={slate / 'slate_Roughness.png'}"]
+    told = [word for one in named for word in ("--maps", one)]
+    result = gcn("train", *told, "--config", box / "texture.yaml", "--out", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert (
+        load_checkpoint(tmp_path / "00000-slate").fingerprint
+        == load_checkpoint(learned).fingerprint
+    )
+
+
+def test_what_is_planned_tells_the_maps(gcn, box, slate):
+    result = gcn("train", "--images", slate, "--config", box / "texture.yaml", "--dry-run")
+    assert "color (3), normal (2), roughness (1), metalness (constant)" in result.stderr
+
+
+def test_maps_are_compared_one_by_one_and_with_one_another(gcn, tmp_path):
+    slate = tmp_path / "slate"
+    _write_maps(slate, 0, 128)
+    _write_maps(tmp_path / "fits", 1, 128)
+    _write_maps(tmp_path / "torn", 1, 128)
+    _write_maps(tmp_path / "other", 2, 128)
+    rough = tmp_path / "other" / "slate_Roughness.png"
+    rough.replace(tmp_path / "torn" / "slate_Roughness.png")
+    errors = []
+    for name in ("fits", "torn"):
+        result = gcn("evaluate", "--exemplar", slate, "--samples", tmp_path / name, "--json")
+        told = json.loads(result.stdout)
+        assert set(told["scores"]) == {"color", "normal", "roughness", "metalness"}
+        errors.append(told["cross_map"])
+    assert errors[0] < 0.3
+    assert errors[1] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--preview", "--out", "x.png"), "a material is several files; x.png is one"),
+        (("--out", "-"), "a material is several files; - is one"),
+    ],
+)
+def test_one_file_for_a_material_is_refused(gcn, learned, words, said):
+    result = gcn("synthesize", "--ckpt", learned, "--size", 32, *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_light_on_a_picture_is_refused(gcn, run):
+    result = gcn("synthesize", "--ckpt", run(), "--size", 32, "--preview")
+    assert result.exit_code == 2
+    assert "--preview lights a material's maps; this model is of a picture" in result.stderr
+
+
+def test_maps_and_images_at_once_are_refused(gcn, slate):
+    result = gcn("train", "--images", slate, "--maps", f"color={slate / 'slate_Color.png'}")
+    assert result.exit_code == 2
+    assert "leave out --images" in result.stderr
+
+
+def test_a_joint_model_of_materials_is_refused(gcn, slate):
+    result = gcn("train", "--images", slate, "--joint", "--dry-run")
+    assert result.exit_code == 2
+    assert "not of materials" in result.stderr
