@@ -108,7 +108,7 @@ class Sampler(Part):
     """The annealed chain."""
 
     steps: int = Field(default=30, ge=1, le=10000, description="steps at the coarsest size")
-    finer_steps: int = Field(default=20, ge=1, le=10000, description="steps at every finer size")
+    finer_steps: int = Field(default=8, ge=1, le=10000, description="steps at every finer size")
 
 
 class Recipe(Part):
