@@ -407,7 +407,8 @@ def test_contrast_as_the_unit(small_config):
         plan = build_plan(small_config(**changes, unit=unit), Subject(1, 24, 24, 40.0))
         assert plan.langevin.sigma == pytest.approx(0.5 * factor)
         assert plan.langevin.eps == pytest.approx(0.2 * factor)
-        assert plan.stages[0].learning.data_noise == pytest.approx(1.0 * factor)
+        noise = plan.stages[0].learning.data_noise  # in sigmas
+        assert noise * plan.langevin.sigma == pytest.approx(1.0 * factor)
         assert plan.sampler.start_noise == pytest.approx(0.5 * factor)
 
 

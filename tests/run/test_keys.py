@@ -87,6 +87,6 @@ def _below(schema, node, part):
 def test_the_schema_lets_a_file_say_a_part_only():
     schema = json_schema()
     asked = {name for name, one in schema["$defs"].items() if "required" in one}
-    assert asked == {"Layer", "LayerConfig"}
+    assert asked == {"LayerSpec", "LayerConfig"}
     assert all(one["additionalProperties"] is False for one in schema["$defs"].values())
     assert "oneOf" not in str(schema)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gcn_cli.field.convnet import Weights
 from gcn_cli.field.likelihood import as_weights, parameters
+from gcn_cli.field.values import key
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,11 @@ class AdamParams:
     grey-level unit changes nothing.
     """
 
-    rate: float
-    beta1: float = 0.5
-    beta2: float = 0.99
-    decay: float = 0.0
+    name: Literal["adam"] = key("adam, or sgd as the authors had it", "adam", kw_only=True)
+    rate: float = key("learning rate at its height", gt=0)
+    beta1: float = key("decay an update of the mean gradient", 0.5, ge=0, lt=1)
+    beta2: float = key("decay an update of the mean square", 0.99, ge=0, lt=1)
+    decay: float = key("shrinking of the filters, times the rate", 0.0, ge=0)
     """Decoupled weight decay of the filters (Loshchilov & Hutter 2019): a Gaussian prior on w."""
 
 
@@ -36,10 +39,11 @@ class SgdParams:
     ``bias_factor`` times faster; ``decay`` shrinks weights.
     """
 
-    rate: float
-    decay: float = 1e-4
-    bias_factor: float = 2.0
-    cap: float = 20.0
+    name: Literal["sgd"] = key("sgd as the authors had it, or adam", "sgd", kw_only=True)
+    rate: float = key("learning rate at its height", gt=0)
+    decay: float = key("shrinking of the filters, times the rate", 1e-4, ge=0)
+    bias_factor: float = key("times faster that biases learn", 2.0, ge=0)
+    cap: float = key("largest entry of a gradient; more is scaled down", 20.0, gt=0)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gcn_cli.field.values import key
+
 Boundary = Literal["torus", "frame"]
 """How a canvas ends. ``torus``: opposite sides meet. ``frame``: zeros lie beyond it, so that what
 is within `NoiseNet.reach` px of the frame is not to be trusted."""
@@ -44,10 +46,10 @@ _PERIOD = 3.0  # ln s is divided by it; s from 0.02 to 20 then spans 2.3 of the 
 class LayerSpec:
     """``filters`` square filters of ``size`` px at every ``stride`` px; ``vote``: summed into h."""
 
-    filters: int
-    size: int
-    stride: int = 1
-    vote: bool = False
+    filters: int = key("number of filters", ge=1, le=4096)
+    size: int = key("side of a filter, px of the map below", ge=1, le=64)
+    stride: int = key("px between neighbouring units", 1, ge=1, le=16)
+    vote: bool = key("whether its maps are summed into the tilt", False)
 
     def __post_init__(self) -> None:
         if min(self.filters, self.size, self.stride) < 1:

@@ -21,6 +21,7 @@ from gcn_cli.run.schema import DEFAULT_KIND, KINDS, Config
 from gcn_cli.run.unknown import offer, unknown_key
 
 DEFAULT_PRESET = "texture"
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
 
 def preset_folder() -> Path:
@@ -199,7 +200,7 @@ def _put(node: Any, path: list[str], value: Any, whole: str) -> None:
 
 def _sentence(error: ValidationError, kind: str, data: Mapping[str, Any]) -> str:
     every = error.errors()
-    unknown = [one for one in every if one["type"] == "extra_forbidden"]
+    unknown = [one for one in every if one["type"] in _UNKNOWN]
     if unknown:  # before what is missing: a mistyped key is both
         return unknown_key(kind, [str(part) for part in unknown[0]["loc"]], data)
     first = every[0]

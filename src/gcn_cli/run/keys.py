@@ -7,16 +7,18 @@ On a screen beside a config's values (`explain`), on a page (`reference`), and t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from types import NoneType
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
 from gcn_cli.run.schema import DEFAULT_KIND, KINDS, Common, Config
 
+_PLAIN = TypeAdapter(Any)
 _COLUMN = 26
 """Where help begins on the screen; above a value that is longer."""
 
@@ -40,22 +42,33 @@ class Key(NamedTuple):
         return bool(models_of(self.field.annotation))
 
 
-def models_of(annotation: Any) -> list[type[BaseModel]]:
-    """Models that an annotation mentions."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def models_of(annotation: Any) -> list[type]:
+    """Models and dataclasses that an annotation mentions."""
+    if isinstance(annotation, type) and (
+        issubclass(annotation, BaseModel) or is_dataclass(annotation)
+    ):
         return [annotation]
     return [found for inner in get_args(annotation) for found in models_of(inner)]
 
 
-def keys_of(model: type[BaseModel], above: str = "", only: str = "") -> Iterator[Key]:
+def fields_of(model: type) -> dict[str, FieldInfo]:
+    """The keys of a model or of a dataclass, by name."""
+    if issubclass(model, BaseModel):
+        return model.model_fields
+    hints = get_type_hints(model, include_extras=True)
+    own: tuple[Any, ...] = fields(cast(Any, model))
+    return {one.name: FieldInfo.from_annotated_attribute(hints[one.name], one) for one in own}
+
+
+def keys_of(model: type, above: str = "", only: str = "") -> Iterator[Key]:
     """Every key of a model, those of its parts after the part's own."""
-    for name, field in model.model_fields.items():
+    for name, field in fields_of(model).items():
         path = f"{above}{name}"
         yield Key(path, field, only)
         parts = models_of(field.annotation)
         item = "*." if get_origin(field.annotation) is tuple else ""
         for part in parts:
-            choice = get_args(part.model_fields["name"].annotation)[0] if len(parts) > 1 else only
+            choice = get_args(fields_of(part)["name"].annotation)[0] if len(parts) > 1 else only
             yield from keys_of(part, f"{path}.{item}", choice)
 
 
@@ -69,19 +82,19 @@ def explain(config: Config) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _lines(part: BaseModel, indent: str) -> Iterator[tuple[str, str]]:
+def _lines(part: Any, indent: str) -> Iterator[tuple[str, str]]:
     """Lines of YAML and what is told of each."""
-    for name, field in type(part).model_fields.items():
+    for name, field in fields_of(type(part)).items():
         value, told = getattr(part, name), field.description or ""
-        if isinstance(value, BaseModel):
+        if models_of(type(value)):
             yield f"{indent}{name}:", told
             yield from _lines(value, indent + "  ")
         elif isinstance(value, tuple):
             yield f"{indent}{name}:", told
-            for key, item in type(value[0]).model_fields.items():
+            for key, item in fields_of(type(value[0])).items():
                 yield f"{indent}  # {key}: {item.description}", ""
             for item in value:
-                yield f"{indent}  - {_yaml(item.model_dump(mode='json'))}", ""
+                yield f"{indent}  - {_yaml(_PLAIN.dump_python(item, mode='json'))}", ""
         else:
             yield f"{indent}{name}: {_yaml(value)}", told
 
@@ -167,6 +180,7 @@ def json_schema() -> dict[str, Any]:
     )
     models = {kind: refs[model, "validation"] for kind, model in KINDS.items()}
     for name, definition in whole["$defs"].items():
+        definition["additionalProperties"] = False  # older pydantic leaves it out of a dataclass
         if not name.startswith("Layer"):  # lists are given whole, all else by parts
             definition.pop("required", None)
         for key in definition["properties"].values():

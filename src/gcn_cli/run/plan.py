@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from gcn_cli.errors import ConfigError, ImageError
-from gcn_cli.field.ascent import AdamParams, SgdParams
 from gcn_cli.field.convnet import ConvNet, LayerSpec
 from gcn_cli.field.langevin import LangevinParams
 from gcn_cli.run.jobs import check_contrast
-from gcn_cli.run.schema import AdamConfig, FieldConfig, LayerConfig, LearningConfig
+from gcn_cli.run.schema import FieldConfig, LayerConfig
 from gcn_cli.texture.paper.model import SamplerParams
 from gcn_cli.texture.paper.plan import LearningParams, Plan, StagePlan
-from gcn_cli.texture.recipe import Part
 
 
 @dataclass(frozen=True)
@@ -61,15 +56,12 @@ def build_plan(config: FieldConfig, subject: Subject) -> Plan:
         net=net,
         boundary=config.boundary,
         langevin=langevin,
-        sampler=_made(
-            SamplerParams,
-            sampling,
-            steps=sampling.steps or learning.steps,
-            start_noise=sampling.start_noise * sigma,
+        sampler=SamplerParams(
+            sampling.steps or learning.steps, sampling.start_noise * sigma, sampling.polish
         ),
         chains=learning.count or subject.count,
         canvas=canvas,
-        stages=_stages(config, sigma),
+        stages=_stages(config),
         observed_copies=learning.observed_copies,
         init_std=config.init.std,
         top_gain=config.init.top_gain,
@@ -112,7 +104,7 @@ def _net(config: FieldConfig, subject: Subject) -> ConvNet:
 
 
 def _spec(layer: LayerConfig, size: int) -> LayerSpec:
-    return _made(LayerSpec, layer, size=size)
+    return LayerSpec(layer.filters, size, layer.stride, layer.padding, layer.relu)
 
 
 def _canvas(config: FieldConfig, subject: Subject, net: ConvNet) -> tuple[int, int]:
@@ -128,33 +120,15 @@ def _canvas(config: FieldConfig, subject: Subject, net: ConvNet) -> tuple[int, i
     return fitted[0], fitted[1]
 
 
-def _stages(config: FieldConfig, sigma: float) -> tuple[StagePlan, ...]:
+def _stages(config: FieldConfig) -> tuple[StagePlan, ...]:
     learning, whole = config.learning, len(config.layers)
     depths = range(1, whole + 1) if learning.grow else [whole]
     return tuple(
-        StagePlan(depth, _learning(learning, sigma, learning.grow_fall**added))
+        StagePlan(depth, _slower(learning, learning.grow_fall**added))
         for added, depth in enumerate(depths)
     )
 
 
-def _learning(settings: LearningConfig, sigma: float, fall: float) -> LearningParams:
-    chosen = settings.optimiser
-    return _made(
-        LearningParams,
-        settings,
-        optimiser=_made(
-            AdamParams if isinstance(chosen, AdamConfig) else SgdParams,
-            chosen,
-            rate=chosen.rate * fall,
-        ),
-        data_noise=settings.data_noise * sigma,
-    )
-
-
-_T = TypeVar("_T")
-
-
-def _made(kind: Callable[..., _T], settings: Part, **changed: Any) -> _T:
-    """A value of the core, from the settings that have its names, and what is ``changed``."""
-    names = inspect.signature(kind).parameters
-    return kind(**{**{k: v for k, v in settings if k in names}, **changed})
+def _slower(learning: LearningParams, factor: float) -> LearningParams:
+    rate = learning.optimiser.rate * factor
+    return replace(learning, optimiser=replace(learning.optimiser, rate=rate))

@@ -10,12 +10,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from gcn_cli.field.ascent import AdamParams, SgdParams
 from gcn_cli.field.convnet import LayerSpec
 from gcn_cli.field.langevin import LangevinParams
 from gcn_cli.texture.paper.guard import GuardParams
 from gcn_cli.texture.paper.model import SamplerParams
-from gcn_cli.texture.paper.plan import ChainKind, LearningParams
+from gcn_cli.texture.paper.plan import LearningParams
 from gcn_cli.texture.recipe import Part, Recipe
 
 
@@ -93,7 +92,10 @@ class TextureConfig(Recipe, Common):
 
 
 class LayerConfig(Part):
-    """One convolutional layer; ``size: full`` spans the whole map below it."""
+    """A layer of the paper's network, before the images' size is known.
+
+    ``size: full`` spans the whole map below it; `LayerSpec` has that map's size instead.
+    """
 
     filters: int = Field(ge=1, le=4096, description="number of filters")
     size: int | Literal["full"] = Field(
@@ -115,7 +117,10 @@ class LayerConfig(Part):
 
 
 class LangevinConfig(Part):
-    """``sigma`` and ``eps`` in the config's ``unit``; ``dither`` averages the stride's phases."""
+    """``sigma`` and ``eps`` in the config's ``unit``; ``dither`` averages the stride's phases.
+
+    `LangevinParams` has them in grey levels, once the images' contrast and the strides are known.
+    """
 
     sigma: float = Field(gt=0, description="deviation of the reference, in the config's unit")
     eps: float = Field(gt=0, description="size of a step, in the config's unit; below 2 sigma")
@@ -129,38 +134,6 @@ class LangevinConfig(Part):
         return self
 
 
-class AdamConfig(Part):
-    """Adam, ascending."""
-
-    name: Literal["adam"] = Field(default="adam", description="adam, or sgd as the authors had it")
-    rate: float = Field(gt=0, description="learning rate at its height")
-    beta1: float = Field(
-        default=AdamParams.beta1, ge=0, lt=1, description="decay an update of the mean gradient"
-    )
-    beta2: float = Field(
-        default=AdamParams.beta2, ge=0, lt=1, description="decay an update of the mean square"
-    )
-    decay: float = Field(
-        default=AdamParams.decay, ge=0, description="shrinking of the filters, times the rate"
-    )
-
-
-class SgdConfig(Part):
-    """The authors' plain gradient ascent."""
-
-    name: Literal["sgd"] = Field(description="sgd as the authors had it, or adam")
-    rate: float = Field(gt=0, description="learning rate at its height")
-    decay: float = Field(
-        default=SgdParams.decay, ge=0, description="shrinking of the filters, times the rate"
-    )
-    bias_factor: float = Field(
-        default=SgdParams.bias_factor, ge=0, description="times faster that biases learn"
-    )
-    cap: float = Field(
-        default=SgdParams.cap, gt=0, description="largest entry of a gradient; more is scaled down"
-    )
-
-
 class InitConfig(Part):
     """Starting weights."""
 
@@ -172,52 +145,8 @@ class InitConfig(Part):
     )
 
 
-class LearningConfig(Part):
-    """How a field learns; ``data_noise`` in units of sigma.
-
-    ``count`` is the number of chains; those that start at the data are one an image.
-    """
-
-    chains: ChainKind = Field(
-        description="start: persistent, restart from noise, or data (contrastive divergence)"
-    )
-    count: int | None = Field(
-        default=None, ge=1, le=4096, description="parallel chains; those at the data: one an image"
-    )
-    steps: int = Field(ge=1, description="Langevin steps an update")
-    updates: int = Field(ge=1, description="updates; where layers grow, of each stage")
-    optimiser: AdamConfig | SgdConfig = Field(
-        discriminator="name", description="how weights follow the gradient"
-    )
-    fall: float = Field(
-        default=LearningParams.fall, gt=0, le=1, description="last rate over the first"
-    )
-    grow: bool = Field(default=False, description="whether layers are added one by one")
-    grow_fall: float = Field(
-        default=0.5, gt=0, le=1, description="factor on the rate for every layer added"
-    )
-    data_noise: float = Field(
-        default=LearningParams.data_noise, ge=0, description="noise on observed images, in sigmas"
-    )
-    averaging: float = Field(
-        default=LearningParams.averaging,
-        ge=0,
-        lt=1,
-        description="decay an update of the mean of weights that draws; 0: the last ones",
-    )
-    warmup: int = Field(
-        default=LearningParams.warmup, ge=0, description="updates over which the rate rises"
-    )
-    observed_copies: int = Field(
-        default=1, ge=1, description="copies of the observed images, each with noise of its own"
-    )
-    path_every: int = Field(
-        default=0, ge=0, description="updates between snapshots that fresh chains pass; 0: none"
-    )
-
-
 class SamplingConfig(Part):
-    """How fresh chains run; ``start_noise`` in units of sigma."""
+    """How fresh chains run; `SamplerParams` has ``start_noise`` in grey levels instead."""
 
     steps: int | None = Field(
         default=None, ge=1, description="Langevin steps of a fresh chain; null: learning.steps"
@@ -249,7 +178,7 @@ class FieldConfig(Common):
     layers: tuple[LayerConfig, ...] = Field(min_length=1, description="the network, bottom to top")
     langevin: LangevinConfig = Field(description="the dynamics of the chains")
     init: InitConfig = Field(default=InitConfig(), description="where weights start")
-    learning: LearningConfig = Field(description="how weights are learned")
+    learning: LearningParams = Field(description="how weights are learned")
     sampling: SamplingConfig = Field(default=SamplingConfig(), description="how fresh chains run")
 
     @model_validator(mode="after")

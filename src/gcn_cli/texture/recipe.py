@@ -15,20 +15,6 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Layer(Part):
-    """One convolutional layer; ``vote``: its maps are looked at and summed into the tilt."""
-
-    filters: int = Field(ge=1, le=4096, description="number of filters")
-    size: int = Field(ge=1, le=64, description="side of a filter, px of the map below")
-    stride: int = Field(default=1, ge=1, le=16, description="px between neighbouring units")
-    vote: bool = Field(default=False, description="whether its maps are summed into the tilt")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Layer:
-        LayerSpec(**self.model_dump())
-        return self
-
-
 class Noise(Part):
     """Levels of noise, in units of the exemplar's contrast."""
 
@@ -114,7 +100,7 @@ class Sampler(Part):
 class Recipe(Part):
     """A whole recipe: one network structure and one pair of acts for every size."""
 
-    layers: tuple[Layer, ...] = Field(
+    layers: tuple[LayerSpec, ...] = Field(
         min_length=1, description="the network, bottom to top, the same at every size"
     )
     noise: Noise = Field(
@@ -138,8 +124,7 @@ class Recipe(Part):
 
     def net(self, channels: int) -> NoiseNet:
         """The network over images of some channels."""
-        layers = tuple(LayerSpec(**layer.model_dump()) for layer in self.layers)
-        return NoiseNet(layers, channels, given=channels)
+        return NoiseNet(self.layers, channels, given=channels)
 
     def levels(self, index: int) -> Tensor:
         """The ladder of size ``index``, 0 being the coarsest."""

@@ -102,7 +102,7 @@ def _update(field: Field, stage: StagePlan, state: LearningState) -> tuple[Learn
         chains = field.start_chains(params.chains, chains.step)
     basis = field.basis(state.weights, chains.images.shape)
     chains, seen = run_langevin(chains, basis, plan.langevin, params.steps, field.noise)
-    grad = field.gradient(state.weights, chains, params.data_noise)
+    grad = field.gradient(state.weights, chains, params.data_noise * plan.langevin.sigma)
     rate = params.optimiser.rate * rate_factor(params, state.update) * state.rate_scale
     moments = state.moments
     if isinstance(params.optimiser, AdamParams):

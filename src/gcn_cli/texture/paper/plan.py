@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from gcn_cli.field.ascent import AdamParams, SgdParams
 from gcn_cli.field.convnet import Boundary, ConvNet
 from gcn_cli.field.langevin import LangevinParams
+from gcn_cli.field.values import key
 from gcn_cli.texture.paper.guard import GuardParams
 from gcn_cli.texture.paper.model import SamplerParams
 
@@ -18,20 +21,35 @@ ChainKind = Literal["persistent", "restart", "data"]
 
 @dataclass(frozen=True)
 class LearningParams:
-    """One stage of learning."""
+    """How a field learns, at every stage of it; each stage has an optimiser's rate of its own."""
 
-    updates: int
-    steps: int
-    chains: ChainKind
-    optimiser: AdamParams | SgdParams
-    fall: float = 1.0
-    """Rate at the last update over the first, along half a cosine."""
-    data_noise: float = 0.0
-    """Standard deviation, in grey levels, of fresh noise on the observed images."""
-    averaging: float = 0.0
-    """Decay of the running mean of the weights that is kept for sampling; 0 keeps the last."""
-    warmup: int = 0
-    """Updates over which the rate rises linearly to its full height."""
+    updates: int = key("updates; where layers grow, of each stage", ge=1)
+    steps: int = key("Langevin steps an update", ge=1)
+    chains: ChainKind = key(
+        "start: persistent, restart from noise, or data (contrastive divergence)"
+    )
+    count: int | None = key(
+        "parallel chains; those at the data: one an image", None, kw_only=True, ge=1, le=4096
+    )
+    optimiser: Annotated[AdamParams | SgdParams, Field(discriminator="name")] = key(
+        "how weights follow the gradient"
+    )
+    fall: float = key("last rate over the first", 1.0, gt=0, le=1)
+    grow: bool = key("whether layers are added one by one", False, kw_only=True)
+    grow_fall: float = key(
+        "factor on the rate for every layer added", 0.5, kw_only=True, gt=0, le=1
+    )
+    data_noise: float = key("noise on observed images, in sigmas", 0.0, ge=0)
+    averaging: float = key(
+        "decay an update of the mean of weights that draws; 0: the last ones", 0.0, ge=0, lt=1
+    )
+    warmup: int = key("updates over which the rate rises", 0, ge=0)
+    observed_copies: int = key(
+        "copies of the observed images, each with noise of its own", 1, kw_only=True, ge=1
+    )
+    path_every: int = key(
+        "updates between snapshots that fresh chains pass; 0: none", 0, kw_only=True, ge=0
+    )
 
 
 def rate_factor(params: LearningParams, update: int) -> float:
