@@ -176,6 +176,31 @@ def test_spectrum_in_decibels():
     assert spectrum_distance(noise, wider) < 2
 
 
+def test_spectrum_weighs_colours_as_the_eye_does():
+    """Luminance of ITU-R BT.601: of red 0.299, of green 0.587, of blue 0.114."""
+    grey = 40 * torch.randn(1, 64, 64, generator=generator(3))
+    for channel, weight in enumerate((0.299, 0.587, 0.114)):
+        coloured = torch.zeros(3, 64, 64)
+        coloured[channel] = grey[0]
+        assert spectrum_distance(coloured, weight * grey) < 1e-3
+
+
+def test_spectrum_tells_one_diagonal_from_the_other():
+    place = torch.arange(64.0)
+    waves = 120 + 40 * torch.sin((place[:, None] + place) * 0.9)[None]
+    assert spectrum_distance(waves, waves.flip(-1)) > 3
+    assert spectrum_distance(waves, waves.flip(-1).flip(-2)) < 1
+
+
+def test_halves_are_cut_both_ways():
+    """A score is relative to how far halves are apart, left from right and top from bottom."""
+    ramp = torch.linspace(60, 180, 64)[:, None].expand(64, 64)
+    exemplar = ramp + 20 * torch.randn(1, 64, 64, generator=generator(4))
+    samples = 120 + 20 * torch.randn(2, 1, 64, 64, generator=generator(5))
+    upright, turned = evaluate_texture(exemplar, samples), evaluate_texture(exemplar.mT, samples.mT)
+    assert upright.colour == pytest.approx(turned.colour, rel=1e-4)
+
+
 def test_spectrum_sees_direction_and_not_place():
     wave = 40 * torch.sin(torch.arange(160) * 0.8)
     stripes, moved = (128 + wave[k : k + 128].expand(1, 128, 128) for k in (0, 11))

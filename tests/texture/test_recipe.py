@@ -16,7 +16,11 @@ LAYER = {"filters": 4, "size": 3, "vote": True}
     [
         ({"colour": 1}, ("colour",), "Extra inputs are not permitted"),
         ({"noise": {"hihgest": 9.0}}, ("noise", "hihgest"), "Extra inputs are not permitted"),
-        ({"layers": [LAYER, {**LAYER, "padding": 1}]}, ("layers", 1, "padding"), "Unexpected keyword"),
+        (
+            {"layers": [LAYER, {**LAYER, "padding": 1}]},
+            ("layers", 1, "padding"),
+            "Unexpected keyword",
+        ),
         ({"layers": []}, ("layers",), "at least 1 item"),
         ({"layers": [LAYER, {**LAYER, "size": 4}]}, ("layers", 1), "size minus stride must be"),
         ({"layers": [{**LAYER, "vote": False}]}, (), "no layer votes"),
