@@ -65,3 +65,11 @@ def test_no_side_falls_below_the_least(blurred):
     for least, reduction in ((193, 1), (97, 1), (96, 2), (48, 4), (25, 4)):
         assert coarsest_reduction(images, 1, least) == reduction
     assert coarsest_reduction(images[..., :100, :], 1, 48) == 2
+
+
+def test_long_motifs_are_found_along_either_diagonal():
+    white = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(6))
+    along = sum(torch.roll(white, (k, k), (-2, -1)) for k in range(13))
+    found = motif(along)
+    assert found == motif(along.flip(-1))
+    assert found > 2 * motif(sum(torch.roll(white, k, -1) for k in range(4)))
