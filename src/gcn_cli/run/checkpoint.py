@@ -93,6 +93,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     _check_version(path, data.get("version"))
     try:
         return _unpack(data)
+    except CheckpointError as error:  # in words that need but the file's name
+        raise CheckpointError(f"{path} {error}") from error
     except Exception as error:  # whatever a foreign structure leads to, it is refused
         raise CheckpointError(f"{path} is damaged: {error}") from error
 

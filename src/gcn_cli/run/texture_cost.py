@@ -23,7 +23,10 @@ _CHAIN_MAPS = 4  # the same of a chain's step
 
 def update_work(plan: Plan, size: SizePlan, act: Act) -> float:
     """Multiply-adds of one update: passes up and down, and three times that with gradients."""
-    recipe, per_pixel = plan.recipe, plan.net.multiply_adds()
+    recipe, net = plan.recipe, plan.net
+    if size.reduction == plan.sizes[0].reduction:
+        net = replace(net, given=0)  # the coarsest size comes alone
+    per_pixel = net.multiply_adds()
     if act == ACTS[0]:
         return 6 * per_pixel * recipe.reconstruction.batch * size.crop**2
     given, area = recipe.likelihood, size.canvas**2

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gcn_cli.errors import CheckpointError
 from gcn_cli.field.network import LayerSpec, NoiseNet, Weights, initial_weights
 from gcn_cli.field.optimise import Moments
 from gcn_cli.run.schema import Config, TextureConfig
@@ -47,8 +48,11 @@ def unpack_model(data: dict[str, Any], mean: Tensor) -> Model:
     Raises:
         Exception: ValueError in words where something does not fit, else whatever comes of it.
     """
-    if "given_noise" not in data:
-        raise ValueError("an early gcn 0.2.0 wrote it, which gave finer sizes nothing: learn anew")
+    if "layers" in data and "given_noise" not in data:
+        raise CheckpointError(
+            "is of a format before the release of 0.2.0, whose finer sizes were given nothing: "
+            "learn anew from its images"
+        )
     channels, noise = data["channels"], float(data["given_noise"])
     net = NoiseNet(tuple(LayerSpec(**spec) for spec in data["layers"]), channels, channels)
     if not 0 <= noise < math.inf:
