@@ -25,6 +25,8 @@ LEAST = [
     "sampler.steps=4",
     "budget=0",
 ]
+PAPER = ["learning.updates=1"]
+OBJECT = ["reconstruction.updates=1", "sampler.steps=4", "budget=0"]
 
 
 @pytest.fixture
@@ -40,18 +42,18 @@ def pictures(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_preset_trains_and_samples(preset, gcn, pictures, tmp_path):
-    least = LEAST if preset.startswith("texture") else ["learning.updates=1"]
+    least = LEAST if preset.startswith("texture") else OBJECT if preset == "object" else PAPER
     changes = [*least, *SMALLER.get(preset, [])]
     sets = [word for change in changes for word in ("--set", change)]
     out = tmp_path / "runs"
     trained = gcn("train", "--images", pictures, "--config", preset, *sets, "--out", out)
     assert trained.exit_code == 0, trained.stderr
     runs = trained.stdout.split()
-    joint = preset in ("paper-object", "paper-cd")
+    joint = preset in ("object", "paper-object", "paper-cd")
     assert [Path(run).name for run in runs] == (
         ["00000-pictures"] if joint else ["00000-leaves", "00001-stones"]
     )
-    size = {"paper-texture": 96, "paper-object": 64, "paper-cd": 64}.get(preset, 72)
+    size = {"paper-texture": 96, "paper-object": 64, "paper-cd": 64, "object": 32}.get(preset, 72)
     drawn = gcn("synthesize", "--ckpt", runs[0], "--size", size, "-o", tmp_path / "sample.png")
     assert drawn.exit_code == 0, drawn.stderr
     picture = load_image(tmp_path / "sample.png")

@@ -127,6 +127,7 @@ def _texture(
     from gcn_cli.report import figures, texture
     from gcn_cli.report.facts import Settings, examine, in_units
     from gcn_cli.report.inspection import read_records
+    from gcn_cli.run.jobs import fitted
 
     model = saved.model
     _check_levels(levels, [size.levels for size in model.sizes])
@@ -136,7 +137,7 @@ def _texture(
         in_units(model, saved.observed),
         machine,
         settings,
-        None if image is None else in_units(model, image[None])[0],
+        None if image is None else in_units(model, fitted(saved.config, image)[None])[0],
     )
     name, records = saved.config.name, read_records(ckpt)
     subject = texture.Subject(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,8 +34,13 @@ def register(app: typer.Typer) -> None:
 def synthesize(
     ckpt: Checkpoint,
     size: Annotated[
-        str, typer.Option("--size", metavar="WxH", help="In px; one number gives a square.")
-    ] = "256",
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="WxH",
+            help="In px; a number is a square; by default 256.",
+        ),
+    ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Samples, of seeds --seed and up.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="First seed.")] = 0,
     seeds: Annotated[
@@ -81,8 +87,9 @@ def synthesize(
     from gcn_cli.run.gallery import Gallery, artist_of, draw, file_name
     from gcn_cli.run.jobs import shown
     from gcn_cli.run.progress import make_progress
+    from gcn_cli.run.sampling import USUAL
 
-    request = _request(size, n, seed, seeds, tile, temperature)
+    request = _request(size or str(USUAL), n, seed, seeds, tile, temperature)
     _check_out(out, len(request.seeds))
     if video is not None:
         check_video(video)
@@ -90,6 +97,9 @@ def synthesize(
     _check_material(saved.material is not None, out, preview)
     machine = choose_machine(device, precision, saved.config.precision)
     artist = artist_of(saved)
+    if size is None:
+        height, width = artist.usual
+        request = replace(request, height=height, width=width)
     artist.canvas(request)  # refuses sizes that do not fit
     folder = (ckpt if ckpt.is_dir() else ckpt.parent) / "synthesized"
     target = folder if out is None else Path(out)

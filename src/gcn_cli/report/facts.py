@@ -21,6 +21,7 @@ from gcn_cli.field.network import beside
 from gcn_cli.report import measure
 from gcn_cli.texture.draw import Model, coarse_shape, draw, from_coarse
 from gcn_cli.texture.exemplar import given_picture
+from gcn_cli.texture.place import place_maps
 from gcn_cli.texture.plan import at_size
 
 ALIKE = 1.4
@@ -173,7 +174,7 @@ def examine(
         image = _middle(image[None]).to(machine.device)
     least = min(min(t.shape[-2:]) for t in (observed, image) if t is not None)
     side = max(1, min(CANVAS, *observed.shape[-2:]) // model.multiple) * model.multiple
-    chains = run_chains(model, side, machine, settings, wanted)
+    chains = run_chains(model, model.place or (side, side), machine, settings, wanted)
     sizes, views, looks = [], [], []
     for index, size in enumerate(model.sizes):
         window = measure.window_side(model.net, least // size.reduction, side // size.reduction)
@@ -200,6 +201,12 @@ def _middle(x: Tensor) -> Tensor:
 
 
 def _check(model: Model, image: Tensor) -> None:
+    if model.place is not None and tuple(image.shape[-2:]) != model.place:
+        height, width = model.place
+        raise ImageError(
+            f"the image is {image.shape[-1]}x{image.shape[-2]} px; this model is of objects on "
+            f"{width}x{height} px"
+        )
     need = model.net.receptive_field * model.sizes[0].reduction
     if min(image.shape[-2:]) < need:
         raise ImageError(
@@ -212,13 +219,17 @@ def _check(model: Model, image: Tensor) -> None:
 
 
 def run_chains(
-    model: Model, side: int, machine: Machine, settings: Settings, wanted: Sequence[Sequence[int]]
+    model: Model,
+    canvas: tuple[int, int],
+    machine: Machine,
+    settings: Settings,
+    wanted: Sequence[Sequence[int]],
 ) -> Chains:
-    """Chains on a torus of ``side`` px of full size, kept where they stand at wanted levels."""
+    """Chains on a torus (H, W), px of full size, kept where they stand at wanted levels."""
     noise = NoiseSource(settings.seed, range(settings.chains), machine.device)
     states, given, strip, count, last = {}, {}, [], 0, None
     shown = {round(k * model.total_steps / 7) for k in range(8)}
-    for step in draw(model, (side, side), noise, machine, window=side):
+    for step in draw(model, canvas, noise, machine, window=max(canvas)):
         if step.index in wanted[step.size]:
             states[step.size, step.index] = step.y.clone()
             given[step.size] = step.given
@@ -263,11 +274,18 @@ class _Size:
         self.field = measure.open_field(model, index, machine)
         self.size, self.index = model.sizes[index], index
         self.settings, self.wanted, self.window = settings, wanted, window
-        self.chains, self.given_noise = chains, model.given_noise
+        self.chains, self.given_noise, self.place = chains, model.given_noise, model.place
 
     def _given(self, picture: Tensor) -> Tensor | None:
         """What the field is given beside a picture (N, C, H, W) of full size."""
+        if self.place is not None:
+            return place_maps(len(picture), self.place, picture.device)
         return given_picture(picture, self.size.reduction) if self.index else None
+
+    def _around(self, x: Tensor) -> Tensor:
+        """A picture (N, C, H, W) with what lies around it: its mirror; of objects the torus."""
+        whole = measure.surround if self.place is None else measure.wrapped
+        return whole(self.field, x)
 
     def exemplar(self, observed: Tensor) -> tuple[SizeFacts, list[_Look]]:
         """What the field knows of (N, C, H, W), of full size, that it learned from."""
@@ -306,13 +324,12 @@ class _Size:
 
     def _look(self, x: Tensor, given: Tensor | None, k: int) -> _Look:
         s, size = float(self.size.levels[k]), (x.shape[-2], x.shape[-1])
-        canvas = measure.surround(self.field, x)
+        canvas = self._around(x)
         key = 1000 * self.index + k
         y = measure.add_noise(canvas, s, self.settings.seed, key, self.settings.draws)
         known = None
         if given is not None:
-            clean = measure.surround(self.field, given)
-            known = self._noisy(clean, key)
+            known = self._noisy(self._around(given), key)
         error = measure.error_map(self.field, canvas, y, s, size, known)
         f, u = self._windows(beside(y, known), s, size)
         shown = measure.inner(self.field, y[:1], size)[0]
@@ -332,6 +349,8 @@ class _Size:
     def _noisy(self, given: Tensor, key: int) -> Tensor:
         """What the field is given (n, C, H, W) under its noise, in ``draws`` draws."""
         clean = given.repeat(self.settings.draws, 1, 1, 1)
+        if self.place is not None:  # known for sure
+            return clean
         noise = NoiseSource(self.settings.seed, range(len(clean)), clean.device)
         z = noise.normal_(clean.new_empty(coarse_shape(clean.shape)), "given", key)
         return clean + self.given_noise * from_coarse(z, clean.shape)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gcn_cli.engine import Machine
 from gcn_cli.errors import UsageError
 from gcn_cli.run.field_cost import chain_bytes
-from gcn_cli.run.sampling import Frame, Request, check_sides, fit_canvas, fitting_batch
+from gcn_cli.run.sampling import USUAL, Frame, Request, check_sides, fit_canvas, fitting_batch
 from gcn_cli.texture.paper.draw import SynthesisInfo, synthesize
 from gcn_cli.texture.paper.model import Model
 
@@ -57,6 +57,11 @@ class FieldArtist:
     """See `gcn_cli.run.sampling.Artist`."""
 
     model: Model
+
+    @property
+    def usual(self) -> tuple[int, int]:
+        """A square."""
+        return USUAL, USUAL
 
     def canvas(self, request: Request) -> tuple[int, int]:
         """See `canvas_for`."""

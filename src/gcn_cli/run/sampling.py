@@ -14,6 +14,8 @@ from gcn_cli.errors import UsageError
 
 Tiling = Literal["none", "x", "y", "xy"]
 MAX_SIDE = 32768
+USUAL = 256
+"""Side, px, of a picture where no size is asked for."""
 _BATCH_SHARE = 0.25  # of the free memory that one batch of fresh chains may take
 _BATCH_BYTES = 2 * 2**30
 _BATCH_MOST = 16
@@ -50,6 +52,10 @@ class Artist(Protocol):
     @property
     def model(self) -> Any:
         """The model."""
+
+    @property
+    def usual(self) -> tuple[int, int]:
+        """Height and width, px, of what is drawn where no size is asked for."""
 
     def canvas(self, request: Request) -> tuple[int, int]:
         """The canvas (H, W) to compute; raises UsageError where a request does not fit."""

@@ -126,7 +126,8 @@ class TextureCourse:
         size = self.plan.sizes[len(model.sizes) - 1]
         side = -(-size.canvas * size.reduction // model.multiple) * model.multiple
         seed = derive_seed(self.plan.seed, "pictures")
-        y = draw.fresh(model, (side, side), range(_SHOWN), seed, machine)
+        canvas = model.place or (side, side)
+        y = draw.fresh(model, canvas, range(_SHOWN), seed, machine)
         return list(model.to_grey(y).cpu())
 
     def check_extension(self, new: Course, state: State) -> None:

@@ -20,8 +20,10 @@ from gcn_cli.field.optimise import Moments
 from gcn_cli.run.schema import Config, TextureConfig
 from gcn_cli.texture.draw import Model, SizeModel
 from gcn_cli.texture.learn import ACTS, State
+from gcn_cli.texture.place import PLACE
 
 _MOST_LEVELS = 10000
+_MOST_SIDE = 4096
 
 
 def pack_model(model: Model) -> dict[str, Any]:
@@ -30,6 +32,7 @@ def pack_model(model: Model) -> dict[str, Any]:
         "layers": [asdict(spec) for spec in model.net.layers],
         "channels": model.net.channels,
         "given_noise": model.given_noise,
+        "place": None if model.place is None else list(model.place),
         "sizes": [
             {
                 "reduction": size.reduction,
@@ -54,7 +57,9 @@ def unpack_model(data: dict[str, Any], mean: Tensor) -> Model:
             "learn anew from its images"
         )
     channels, noise = data["channels"], float(data["given_noise"])
-    net = NoiseNet(tuple(LayerSpec(**spec) for spec in data["layers"]), channels, channels)
+    place = None if data.get("place") is None else _unpack_place(data["place"])
+    given = channels if place is None else PLACE
+    net = NoiseNet(tuple(LayerSpec(**spec) for spec in data["layers"]), channels, given)
     if not 0 <= noise < math.inf:
         raise ValueError("the noise on what a finer size is given is out of range")
     if net.channels != mean.shape[0]:
@@ -67,7 +72,14 @@ def unpack_model(data: dict[str, Any], mean: Tensor) -> Model:
     reductions = [size.reduction for size in sizes]
     if not sizes or any(a != 2 * b for a, b in itertools.pairwise(reductions)):
         raise ValueError("its sizes do not follow one another")
-    return Model(net, sizes, mean, contrast, noise)
+    return Model(net, sizes, mean, contrast, noise, place)
+
+
+def _unpack_place(data: list[int]) -> tuple[int, int]:
+    height, width = data
+    if not all(isinstance(n, int) and 1 <= n <= _MOST_SIDE for n in (height, width)):
+        raise ValueError("the canvas of its objects is out of range")
+    return height, width
 
 
 def _unpack_size(data: dict[str, Any], like: Weights) -> SizeModel:

@@ -10,8 +10,9 @@ from functools import partial
 from torch import Tensor
 
 from gcn_cli.engine import Machine, NoiseSource
+from gcn_cli.errors import UsageError
 from gcn_cli.run import texture_cost
-from gcn_cli.run.sampling import Frame, Request, fit_canvas, fitting_batch
+from gcn_cli.run.sampling import USUAL, Frame, Request, fit_canvas, fitting_batch
 from gcn_cli.texture import draw
 from gcn_cli.texture.draw import Model, Step
 from gcn_cli.texture.pyramid import enlarge_torus
@@ -23,12 +24,25 @@ class TextureArtist:
 
     model: Model
 
+    @property
+    def usual(self) -> tuple[int, int]:
+        """What is drawn unasked."""
+        return self.model.place or (USUAL, USUAL)
+
     def canvas(self, request: Request) -> tuple[int, int]:
         """A torus (H, W) of full size that the strides divide at every size.
 
         Raises:
-            UsageError: a side that must tile and is not divided.
+            UsageError: a side that must tile and is not divided, or not the canvas of objects.
         """
+        place = self.model.place
+        if place is not None and (request.height, request.width) != place:
+            raise UsageError(
+                f"this model is of objects on {place[1]}x{place[0]} px, not "
+                f"{request.width}x{request.height}; leave out --size"
+            )
+        if place is not None:
+            return place
         least = self.model.net.receptive_field * self.model.sizes[0].reduction
         return fit_canvas(request, self.model.multiple, least)
 

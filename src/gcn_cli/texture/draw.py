@@ -29,6 +29,7 @@ from gcn_cli.engine import (
 )
 from gcn_cli.field.ladder import extrapolated, reconstruct, step_down
 from gcn_cli.field.network import NoiseNet, Weights, beside
+from gcn_cli.texture.place import place_maps
 from gcn_cli.texture.pyramid import enlarge_rows, enlarge_torus
 
 WINDOW = 1024
@@ -61,6 +62,8 @@ class Model:
     contrast: float
     given_noise: float = 0.0
     """Deviation of the noise on the coarser sample that a finer field is given."""
+    place: tuple[int, int] | None = None
+    """Canvas (H, W), px, of aligned objects, whose field knows where it is; None: a texture."""
 
     @property
     def multiple(self) -> int:
@@ -115,6 +118,8 @@ def chain(
     large = max(y.shape[-2:]) > window
     earlier: Tensor | None = None
     given = None if coarser is None or large else enlarge_torus(coarser, FACTOR)
+    if model.place is not None:
+        given = place_maps(len(y), (y.shape[-2], y.shape[-1]), y.device)
     for k, s in enumerate(levels):
         above, below = levels[max(0, k - 1)], levels[k + 1] if k + 1 < len(levels) else 0.0
         dy, dx = noise.integers(f"phase/{size}", k, (stride, stride))

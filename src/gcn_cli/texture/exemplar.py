@@ -16,6 +16,7 @@ from torch import Tensor
 from gcn_cli.field.network import beside
 from gcn_cli.field.noise import generator
 from gcn_cli.texture.draw import FACTOR, coarse_shape, from_coarse
+from gcn_cli.texture.place import place_maps
 from gcn_cli.texture.plan import Plan, at_size
 
 _LOG_LEVEL = (-0.2, 1.3)  # mean and deviation of ln s at the coarsest size (Karras et al. 2022)
@@ -42,11 +43,14 @@ class Exemplar:
         self.size = plan.sizes[index]
         self.pictures = at_size(observed, self.size.reduction)
         given = given_picture(observed, self.size.reduction) if index else None
-        self._channels = self.pictures.shape[1]
+        self._channels, (n, _, *sides) = self.pictures.shape[1], self.pictures.shape
+        if plan.recipe.place:
+            given = place_maps(n, (sides[0], sides[1]), observed.device)
         self._all = beside(self.pictures, given)
-        if mirrored:
-            pad = min(plan.recipe.reconstruction.margin, min(self.pictures.shape[-2:]) - 1)
-            self._all = F.pad(self._all, (pad,) * 4, mode="reflect")
+        pad = min(plan.recipe.reconstruction.margin, min(sides) - 1)
+        if mirrored:  # an object's canvas is a torus, as it is when it is sampled
+            mode = "circular" if plan.recipe.place else "reflect"
+            self._all = F.pad(self._all, (pad,) * 4, mode=mode)
 
     def crops(self, update: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Random crops (n, C, h, w), noise alike, levels (n,), and what is given beside them."""
@@ -100,6 +104,8 @@ class Exemplar:
         x, given = cut[:, : self._channels], cut[:, self._channels :]
         if not given.shape[1]:
             return x, None
+        if self.plan.recipe.place:  # known for sure
+            return x, given
         z = self.normal(coarse_shape(given.shape), purpose, update)
         return x, given + self.plan.recipe.noise.given * from_coarse(z, given.shape)
 

@@ -124,7 +124,8 @@ def model_of(plan: Plan, state: State, mean: Tensor, contrast: float) -> Model:
         SizeModel(size.reduction, size.levels, unflatten(vector, like))
         for size, vector in zip(plan.sizes, state.models(), strict=False)
     )
-    return Model(plan.net, sizes, mean, contrast, plan.recipe.noise.given)
+    place = plan.sides if plan.recipe.place else None
+    return Model(plan.net, sizes, mean, contrast, plan.recipe.noise.given, place)
 
 
 def _enter(plan: Plan, size: int, act: Act, vector: Tensor, finished: tuple[Tensor, ...]) -> State:

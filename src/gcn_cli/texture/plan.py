@@ -38,6 +38,8 @@ class Plan:
     motif: float
     """Diameter, px, of the exemplar's largest motifs: what the coarsest size was chosen by."""
     seed: int = 0
+    sides: tuple[int, int] = (0, 0)
+    """Height and width, px, of the pictures."""
 
     @property
     def total_updates(self) -> int:
@@ -58,7 +60,12 @@ def make_plan(recipe: Recipe, observed: Tensor, seed: int = 0) -> Plan:
     """
     net = recipe.net(observed.shape[1])
     height, width = observed.shape[-2:]
-    least = _least_side(net)
+    least = net.total_stride if recipe.place else _least_side(net)  # a torus has no frame
+    if recipe.place and (height % least or width % least):
+        raise ImageError(
+            f"objects of {width}x{height} px: both sides must be multiples of {least} px; set "
+            "images.size"
+        )
     chosen = recipe.sizes.coarsest
     if chosen is None:
         views = max(least, LEAST_VIEWS * net.receptive_field)
@@ -71,7 +78,7 @@ def make_plan(recipe: Recipe, observed: Tensor, seed: int = 0) -> Plan:
         )
     reductions = [2**k for k in range(int(math.log2(chosen)), -1, -1)]
     sizes = [_size(recipe, net, min(height, width), chosen, r) for r in reductions]
-    return Plan(recipe, net, tuple(sizes), motif(observed), seed)
+    return Plan(recipe, net, tuple(sizes), motif(observed), seed, (height, width))
 
 
 def _least_side(net: NoiseNet) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gcn_cli.field.ladder import noise_levels
 from gcn_cli.field.network import LayerSpec, NoiseNet
+from gcn_cli.texture.place import PLACE
 
 
 class Part(BaseModel):
@@ -106,6 +107,10 @@ class Recipe(Part):
     noise: Noise = Field(
         default=Noise(), description="levels of noise, in units of the exemplar's contrast"
     )
+    place: bool = Field(
+        default=False,
+        description="whether the field knows where it is: for aligned objects, not textures",
+    )
     sizes: Sizes = Field(default=Sizes(), description="reduced copies, learned coarse to fine")
     reconstruction: Reconstruction = Field(
         default=Reconstruction(), description="act one: learn to take noise away"
@@ -120,11 +125,16 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _network(self) -> Recipe:
         self.net(3)
+        if self.place and (self.sizes.coarsest != 1 or self.likelihood.updates):
+            raise ValueError(
+                "place is of one size and of reconstruction alone: set sizes.coarsest to 1 and "
+                "likelihood.updates to 0"
+            )
         return self
 
     def net(self, channels: int) -> NoiseNet:
         """The network over images of some channels."""
-        return NoiseNet(self.layers, channels, given=channels)
+        return NoiseNet(self.layers, channels, given=PLACE if self.place else channels)
 
     def levels(self, index: int) -> Tensor:
         """The ladder of size ``index``, 0 being the coarsest."""
