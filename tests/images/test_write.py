@@ -1,5 +1,7 @@
 """Writing pictures: rounding, metadata, whole-or-nothing, grids and sheets."""
 
+import math
+
 import pytest
 import torch
 from PIL import Image
@@ -23,6 +25,8 @@ def flat(level, *shape):
 def test_to_uint8_rounds_and_clamps():
     levels = torch.tensor([-5.0, 0.4, 0.6, 254.6, 300.0])
     assert to_uint8(levels).tolist() == [0, 0, 1, 255, 255]
+    picture = levels.repeat(2, 600, 1)  # converted in bands of rows
+    assert (to_uint8(picture) == torch.tensor([0, 0, 1, 255, 255])).all()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -167,5 +171,9 @@ def test_resize_keeps_the_range_and_the_mean():
 
 
 def test_resize_low_passes_before_shrinking():
-    checker = (torch.arange(32)[:, None] + torch.arange(32)) % 2 * 255.0
-    assert resize(checker[None], (8, 8)).std() < 5
+    """Waves of 3.3 px: a quarter of the pixels alone would show them at half their strength."""
+    waves = 128 + 100 * torch.sin(0.6 * math.pi * torch.arange(64)).expand(1, 64, 64)
+    for image in (waves, waves.mT):
+        small = resize(image, (16, 16))
+        assert small[:, 2:-2, 2:-2].std() < 5
+        assert image[:, 1::4, 1::4].std() > 50  # control
