@@ -86,6 +86,15 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_write_that_cannot_begin_says_why(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError("no such luck")
+
+    monkeypatch.setattr("gcn_cli.images.files.Path.open", refused)
+    with pytest.raises(PermissionError, match="no such luck"):
+        atomic_write_bytes(tmp_path / "f.bin", b"new")
+
+
 def test_the_old_content_stays_until_the_new_is_whole(tmp_path, monkeypatch):
     path = tmp_path / "f.bin"
     atomic_write_bytes(path, b"old")
@@ -149,6 +158,27 @@ def test_sheet_shows_every_picture_and_some_text():
         assert int((sheet[0] == level).sum()) >= 600
     assert int((sheet[0] < 40).sum()) > 20  # letters, darker than any picture
     assert labelled_sheet(rows).shape[1] < sheet.shape[1]
+
+
+def test_titles_stand_above_their_columns_and_labels_beside_their_rows():
+    rows = [("", [flat(200, 1, 30, 40)] * 3), ("", [flat(200, 1, 30, 40)] * 3)]
+    bare, left = labelled_sheet(rows, ["", "", ""]), 12
+    for column in range(3):
+        titles = ["I" if k == column else "" for k in range(3)]
+        rows_of, columns_of = (labelled_sheet(rows, titles) != bare)[0].nonzero().T
+        assert rows_of.max() < 22  # above the first row
+        assert left + 46 * column <= columns_of.min()
+        assert columns_of.max() < left + 46 * column + 10
+    told = labelled_sheet([rows[0], ("III", rows[1][1])])[0]
+    letters = (told[:, :-138] < 128).nonzero()
+    assert letters[:, 0].min() > 36
+    assert letters[:, 1].min() >= 6
+
+
+def test_the_longest_label_makes_room_for_all():
+    pictures = [flat(9, 1, 4, 4)]
+    both = labelled_sheet([("a", pictures), ("a long label", pictures)])
+    assert both.shape == labelled_sheet([("a long label", pictures)] * 2).shape
 
 
 def test_a_long_title_widens_its_column():
