@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -11,9 +12,9 @@ import torch.nn.functional as F
 import yaml
 
 from gcn_cli.engine.support import Machine
-from gcn_cli.images.files import load_image
+from gcn_cli.images.files import load_image, save_png
 from gcn_cli.report import figures
-from gcn_cli.report.inspection import Course, TrainingFacts, inner, reconstruct
+from gcn_cli.report.inspection import Course, TrainingFacts, reconstruct
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.run.config import preset_names
 
@@ -110,21 +111,30 @@ def test_without_matplotlib_the_rest_is_drawn(gcn, trained, tmp_path, listing, m
     assert listing(tmp_path) == {"filters.png"}
 
 
-@pytest.mark.parametrize("name", ["plain", "dithered", "bounded"])
-def test_reconstruction(gcn, trained, box, name):
-    image = box / "images" / "ash.png"
-    told = _json(gcn, "--ckpt", trained[name], "--image", image)["reconstruction"]
+@pytest.mark.parametrize(
+    ("name", "phases", "margin"), [("plain", 1, 7), ("dithered", 2, 7), ("bounded", 1, 0)]
+)
+def test_reconstruction_is_the_tilts_slope_averaged_over_phases(
+    gcn, trained, box, basis_by_autograd, name, phases, margin
+):
+    image = load_image(box / "images" / "bark.png")
     saved = load_checkpoint(trained[name])
-    found = reconstruct(saved, load_image(image), Machine(torch.device("cpu")))
-    rest = inner(found.image - found.output, found.margin)
-    assert told["rms_error"] == pytest.approx(float(rest.square().mean().sqrt()), rel=1e-5)
-    assert told["relative_error"] == pytest.approx(told["rms_error"] / 40, rel=0.3)
-    if name == "bounded":  # no phase to average over: the reference's own basis
-        model = saved.model
-        centred = (load_image(image) - saved.mean)[None]
-        basis = model.net.basis(centred, model.weights, "bounded")[0]
-        wanted = saved.mean + model.langevin.sigma**2 * basis
-        torch.testing.assert_close(found.output, wanted, rtol=1e-4, atol=1e-3)
+    told = _json(gcn, "--ckpt", trained[name], "--image", box / "images" / "bark.png")
+    model, x = saved.model, (image - saved.mean)[None]
+    basis = torch.zeros_like(x)
+    for shift in itertools.product(range(phases), repeat=2):
+        moved = torch.roll(x, shift, (-2, -1))
+        b = basis_by_autograd(model.net, moved, model.weights, model.boundary)
+        basis += torch.roll(b, tuple(-n for n in shift), (-2, -1)) / phases**2
+    wanted = 20**2 * basis
+    rest, data = ((t[..., margin : 32 - margin, margin : 32 - margin]) for t in (x - wanted, x))
+    error = float(rest.square().mean().sqrt())
+    assert told["reconstruction"]["rms_error"] == pytest.approx(error, rel=1e-4)
+    relative = error / float(data.std())
+    assert told["reconstruction"]["relative_error"] == pytest.approx(relative, rel=1e-4)
+    found = reconstruct(saved, image, Machine(torch.device("cpu")))
+    torch.testing.assert_close(found.output, saved.mean + wanted[0], rtol=1e-4, atol=1e-3)
+    assert (found.margin, float(wanted.std()) > 1) == (margin, True)
 
 
 def test_energy_by_hand(gcn, trained, box):
@@ -158,14 +168,24 @@ def test_energy_by_hand(gcn, trained, box):
     )
 
 
-def test_a_foreign_image_lies_far_from_the_samples(gcn, trained, box):
-    words = ("--ckpt", trained["plain"], "--samples", 3, "--image", box / "images" / "ash.png")
-    told = _json(gcn, *words)["samples"]
-    assert told["count"] == 3
-    assert told["image_z"] == pytest.approx(
-        (told["image_tilt"] - told["tilt"]) / told["tilt_spread"], rel=1e-5
-    )
-    assert told["image_tilt"] == pytest.approx(told["exemplar_tilt"], rel=1e-3)
+def test_a_foreign_image_lies_far_from_the_samples_and_from_the_exemplar(gcn, trained, tmp_path):
+    """Its tilt is that of plain convolutions: far below the samples' if flat, far above in stripes."""
+    saved = load_checkpoint(trained["plain"])
+    stripes = 120 + 90 * torch.sin(torch.arange(32) * 0.8).sign().expand(3, 32, -1)
+    places = {}
+    for name, image in (("flat", 0 * stripes + 120), ("stripes", stripes)):
+        save_png(tmp_path / f"{name}.png", image)
+        words = ("--ckpt", trained["plain"], "--samples", 3, "--image", tmp_path / f"{name}.png")
+        told = _json(gcn, *words)["samples"]
+        (w1, b1), (w2, b2) = saved.model.weights
+        maps = F.conv2d((image - saved.mean)[None], w1, b1, stride=2).relu()
+        tilt = F.conv2d(maps, w2, b2).relu().sum(1).mean() / 2**2
+        assert told["image_tilt"] == pytest.approx(float(tilt), rel=1e-4)
+        z = (told["image_tilt"] - told["tilt"]) / told["tilt_spread"]
+        assert (told["count"], told["image_z"]) == (3, pytest.approx(z, rel=1e-5))
+        places[name] = z
+    exemplar = (told["exemplar_tilt"] - told["tilt"]) / told["tilt_spread"]
+    assert places["flat"] < -10 < 10 < 1.5 * exemplar < places["stripes"]
 
 
 def test_evaluate(gcn, box):

@@ -33,6 +33,25 @@ def test_adam_against_the_library(draw_weights):
         torch.testing.assert_close(p, leaf.detach(), rtol=1e-12, atol=1e-12)
 
 
+def test_adam_against_the_librarys_decoupled_decay_of_filters_alone(draw_weights):
+    net = ConvNet((LayerSpec(3, 3), LayerSpec(2, 3)), 1)
+    weights, moments = draw_weights(net), Moments()
+    leaves = [p.clone().requires_grad_(True) for p in parameters(weights)]
+    settings = {"lr": 0.01, "betas": (0.5, 0.99), "eps": 1e-8, "maximize": True}
+    filters = torch.optim.AdamW(leaves[::2], weight_decay=0.3, **settings)
+    biases = torch.optim.AdamW(leaves[1::2], weight_decay=0.0, **settings)
+    params = AdamParams(0.01, 0.5, 0.99, decay=0.3)
+    for step in range(3):
+        grad = parameters(draw_weights(net, seed=50 + step))
+        weights, moments = adam_step(weights, grad, moments, params, 0.01, sigma=1.0)
+        for leaf, g in zip(leaves, grad, strict=True):
+            leaf.grad = g.clone()
+        filters.step()
+        biases.step()
+    for p, leaf in zip(parameters(weights), leaves, strict=True):
+        torch.testing.assert_close(p, leaf.detach(), rtol=1e-12, atol=1e-12)
+
+
 def test_adam_does_not_know_the_unit_of_grey_levels(draw_weights):
     """In units of 1/s the first filters are s times larger and their gradient s times smaller."""
     net, s = ConvNet((LayerSpec(3, 3), LayerSpec(2, 3)), 1), 25.0

@@ -1,5 +1,7 @@
 """Writing pictures: rounding, metadata, whole-or-nothing, grids and sheets."""
 
+import math
+
 import pytest
 import torch
 from PIL import Image
@@ -23,7 +25,12 @@ def flat(level, *shape):
 def test_to_uint8_rounds_and_clamps():
     levels = torch.tensor([-5.0, 0.4, 0.6, 254.6, 300.0])
     assert to_uint8(levels).tolist() == [0, 0, 1, 255, 255]
+<<<<<<< HEAD
     assert to_uint8(levels.view(1, 1, -1)).flatten().tolist() == [0, 0, 1, 255, 255]  # by bands
+=======
+    picture = levels.repeat(2, 600, 1)  # converted in bands of rows
+    assert (to_uint8(picture) == torch.tensor([0, 0, 1, 255, 255])).all()
+>>>>>>> db8fdad2fc12c2d93833ca4072b9e554148fc8c5
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -81,6 +88,15 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         atomic_write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_cannot_begin_says_why(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError("no such luck")
+
+    monkeypatch.setattr("gcn_cli.images.files.Path.open", refused)
+    with pytest.raises(PermissionError, match="no such luck"):
+        atomic_write_bytes(tmp_path / "f.bin", b"new")
 
 
 def test_the_old_content_stays_until_the_new_is_whole(tmp_path, monkeypatch):
@@ -148,6 +164,27 @@ def test_sheet_shows_every_picture_and_some_text():
     assert labelled_sheet(rows).shape[1] < sheet.shape[1]
 
 
+def test_titles_stand_above_their_columns_and_labels_beside_their_rows():
+    rows = [("", [flat(200, 1, 30, 40)] * 3), ("", [flat(200, 1, 30, 40)] * 3)]
+    bare, left = labelled_sheet(rows, ["", "", ""]), 12
+    for column in range(3):
+        titles = ["I" if k == column else "" for k in range(3)]
+        rows_of, columns_of = (labelled_sheet(rows, titles) != bare)[0].nonzero().T
+        assert rows_of.max() < 22  # above the first row
+        assert left + 46 * column <= columns_of.min()
+        assert columns_of.max() < left + 46 * column + 10
+    told = labelled_sheet([rows[0], ("III", rows[1][1])])[0]
+    letters = (told[:, :-138] < 128).nonzero()
+    assert letters[:, 0].min() > 36
+    assert letters[:, 1].min() >= 6
+
+
+def test_the_longest_label_makes_room_for_all():
+    pictures = [flat(9, 1, 4, 4)]
+    both = labelled_sheet([("a", pictures), ("a long label", pictures)])
+    assert both.shape == labelled_sheet([("a long label", pictures)] * 2).shape
+
+
 def test_a_long_title_widens_its_column():
     rows = [("r", [flat(9, 1, 4, 4)] * 2)]
     assert (
@@ -168,7 +205,16 @@ def test_resize_keeps_the_range_and_the_mean():
 
 
 def test_resize_low_passes_before_shrinking():
+<<<<<<< HEAD
     """Stripes of 3 px cannot be seen at a quarter; without a filter they turn into others."""
     stripes = 120 + 100 * torch.cos(2 * torch.pi * torch.arange(96) / 3)
     for image, size in ((stripes.expand(1, 96, 96), (96, 24)), (stripes[:, None], (24, 96))):
         assert resize(image.expand(1, 96, 96), size).std() < 5
+=======
+    """Waves of 3.3 px: a quarter of the pixels alone would show them at half their strength."""
+    waves = 128 + 100 * torch.sin(0.6 * math.pi * torch.arange(64)).expand(1, 64, 64)
+    for image in (waves, waves.mT):
+        small = resize(image, (16, 16))
+        assert small[:, 2:-2, 2:-2].std() < 5
+        assert image[:, 1::4, 1::4].std() > 50  # control
+>>>>>>> db8fdad2fc12c2d93833ca4072b9e554148fc8c5

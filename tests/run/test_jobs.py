@@ -1,34 +1,78 @@
-"""Images made ready to be learned from: colours and size."""
+"""Images made ready to be learned from: their colours, their size, what is refused."""
+
+from __future__ import annotations
 
 import pytest
 import torch
 
+from gcn_cli.errors import ImageError
+from gcn_cli.images.files import save_png
 from gcn_cli.run.config import resolve
-from gcn_cli.run.jobs import prepare_image
+from gcn_cli.run.jobs import Job, check_contrast, load_jobs, mean_colour, prepare_image
 
 
-def _prepared(image: torch.Tensor, *overrides: str) -> torch.Tensor:
-    return prepare_image(resolve("texture", overrides=overrides), image)
+def _noise(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, shape, generator=generator).float()
 
 
-@pytest.mark.parametrize(("channel", "weight"), [(0, 0.299), (1, 0.587), (2, 0.114)])
-def test_grey_weighs_colours_as_the_eye_does(channel, weight):
-    image = torch.zeros(3, 8, 8)
-    image[channel] = 200.0
-    grey = _prepared(image, "images.colour=grey")
-    assert grey.shape == (1, 8, 8)
-    assert grey.mean().item() == pytest.approx(200 * weight, rel=1e-5)
+def _config(*overrides):
+    return resolve("texture", None, overrides)
 
 
-def test_colours_that_are_all_alike_are_grey_unless_rgb_is_asked_for():
-    grey = torch.arange(64.0).view(1, 8, 8).expand(3, -1, -1)
-    assert _prepared(grey).shape == (1, 8, 8)
-    assert _prepared(grey, "images.colour=rgb").shape == (3, 8, 8)
-    nearly = grey.clone()
-    nearly[2, 0, 0] += 1
-    assert _prepared(nearly).shape == (3, 8, 8)
+def test_grey_is_the_luminance_of_red_green_and_blue():
+    one = torch.ones(3, 2, 2) * torch.tensor([10.0, 100.0, 200.0]).view(3, 1, 1)
+    grey = prepare_image(_config("images.colour=grey"), one)
+    wanted = torch.full((1, 2, 2), 0.299 * 10 + 0.587 * 100 + 0.114 * 200)
+    torch.testing.assert_close(grey, wanted)
 
 
-def test_the_longest_side_is_kept_below_its_limit_and_the_shape_with_it():
-    assert _prepared(torch.rand(3, 40, 80), "images.max_side=20").shape == (3, 10, 20)
-    assert _prepared(torch.rand(3, 40, 80), "images.max_side=80").shape == (3, 40, 80)
+@pytest.mark.parametrize("odd", [None, 0, 1, 2])
+def test_equal_colours_are_one_channel_and_a_single_unlike_one_keeps_three(odd):
+    image = _noise(1, 5, 6).repeat(3, 1, 1)
+    if odd is not None:
+        image[odd, 2, 3] += 1
+    told = prepare_image(_config(), image)
+    assert torch.equal(told, image[:1] if odd is None else image)
+    assert torch.equal(prepare_image(_config("images.colour=rgb"), image[:1])[2], image[0])
+
+
+def test_sizes_are_limits_of_the_longer_side_or_squares():
+    image = _noise(3, 40, 60)
+    assert prepare_image(_config("images.max_side=60"), image) is image
+    assert prepare_image(_config("images.max_side=30"), image).shape == (3, 20, 30)
+    assert prepare_image(_config("images.max_side=30"), image.mT).shape == (3, 30, 20)
+    assert prepare_image(_config("images.size=24"), image).shape == (3, 24, 24)
+    thin = _noise(3, 2, 400)
+    assert prepare_image(_config("images.max_side=50"), thin).shape == (3, 1, 50)
+
+
+def test_mean_colour_and_contrast_are_those_of_the_pixels():
+    observed = _noise(2, 3, 8, 9)
+    mean = mean_colour(observed)
+    for channel in range(3):
+        assert float(mean[channel]) == pytest.approx(float(observed[:, channel].mean()), rel=1e-6)
+    job = Job("a", observed, mean)
+    assert job.contrast == pytest.approx(float((observed - mean).std()), rel=1e-6)
+    assert job.told_name == "a"
+    check_contrast(0.5)
+    with pytest.raises(ImageError, match="flat"):
+        check_contrast(0.49)
+
+
+def test_one_job_an_image_or_one_of_all(tmp_path):
+    for name, channels in (("ash", 3), ("bark", 1)):
+        save_png(tmp_path / f"{name}.png", _noise(channels, 8, 9, seed=channels))
+    each = load_jobs(_config(), tmp_path, "each")
+    assert [(job.name, job.told_name, tuple(job.observed.shape)) for job in each] == [
+        ("ash", "ash.png", (1, 3, 8, 9)),
+        ("bark", "bark.png", (1, 1, 8, 9)),
+    ]
+    (joint,) = load_jobs(_config(), tmp_path, "joint")
+    assert (joint.name, joint.told_name) == (tmp_path.name, tmp_path.name)
+    assert joint.observed.shape == (2, 3, 8, 9)
+    (alone,) = load_jobs(_config(), tmp_path / "ash.png", "joint")
+    assert (alone.name, alone.told_name) == ("ash", "ash.png")
+    save_png(tmp_path / "cork.png", _noise(1, 9, 9))
+    with pytest.raises(ImageError, match="holds 2 sizes"):
+        load_jobs(_config(), tmp_path, "joint")

@@ -25,6 +25,7 @@ def saved(texture_data, machine):
     course = open_course(config, Job("noise", observed, mean_colour(observed)))
     course_of_states = course.learn(course.begin(machine.device), machine)
     state = next(now for now, told in course_of_states if told.record["done"] == 63)
+    state = replace(state, rate_scale=0.25, rollbacks=2, strikes=1)  # as after two repairs
     job = course.job
     return Checkpoint(config, job.observed, job.mean, state, course.model(state), False)
 
@@ -54,9 +55,8 @@ def test_round_trip_is_equal(saved, path):
     assert back.config == saved.config
     assert torch.equal(back.observed, saved.observed)
     a, b = back.state, saved.state
-    for name in ("size", "act", "update", "rate_scale", "rollbacks", "strikes"):
-        assert getattr(a, name) == getattr(b, name)
-    assert (a.size, a.act, a.update) == (1, "likelihood", 1)
+    assert (a.size, a.act, a.update) == (b.size, b.act, b.update) == (1, "likelihood", 1)
+    assert (a.rate_scale, a.rollbacks, a.strikes) == (0.25, 2, 1)
     assert torch.equal(a.weights, b.weights)
     assert torch.equal(a.average, b.average)
     assert torch.equal(a.moments.first, b.moments.first)

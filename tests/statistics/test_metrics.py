@@ -169,6 +169,15 @@ def test_brightness_is_a_matter_of_colour_only():
     assert dim.spectrum_db < 1e-3
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_both_ways_of_halving_an_exemplar_count(turned):
+    """Of a slope of 120 one pair of halves is alike, the other 60 apart; the sample is 20 off."""
+    slope = torch.linspace(60, 180, 64)[:, None] + torch.randn(64, 64, generator=generator(0))
+    exemplar = (slope.T if turned else slope)[None]
+    scores = evaluate_texture(exemplar, (exemplar + 20)[None])
+    assert scores.colour == pytest.approx(20 / (60 / 2), rel=0.03)
+
+
 def test_spectrum_in_decibels():
     noise = 20 * torch.randn(1, 128, 128, generator=generator(0)) + 128
     assert spectrum_distance(noise, 2 * noise) == pytest.approx(20 * 0.30103, abs=0.05)
@@ -206,6 +215,19 @@ def test_spectrum_sees_direction_and_not_place():
     stripes, moved = (128 + wave[k : k + 128].expand(1, 128, 128) for k in (0, 11))
     assert spectrum_distance(stripes, moved) < 0.5
     assert spectrum_distance(stripes, stripes.transpose(1, 2)) > 2  # same rings, other sectors
+    place = torch.arange(128)
+    slanted = (128 + 40 * torch.sin(0.8 * (place[:, None] + place / 2)))[None]
+    assert spectrum_distance(slanted, slanted.flip(2)) > 2
+
+
+def test_the_spectrum_of_colours_is_that_of_their_luminance():
+    place = torch.arange(64) * 0.8
+    grey = 128 + 40 * torch.sin(place).expand(1, 64, 64)
+    for channel, weight in enumerate((0.299, 0.587, 0.114)):
+        colour = torch.full((3, 64, 64), 128.0)
+        colour[channel] = grey[0]
+        alone = 128 + weight * (grey - 128)
+        assert spectrum_distance(colour, alone) < 1e-3
 
 
 @pytest.mark.slow

@@ -32,6 +32,15 @@ def test_long_motifs_count_by_their_length(swap, blurred):
     assert abs(correlation_length(images) - 19) <= 1
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_long_motifs_along_either_diagonal_count_alike(flip, blurred):
+    """A mean over 14 px along a diagonal: 0.1 is left after 12.6 of them, 17.8 px."""
+    white = blurred(0.0, 256, n=4)
+    streaks = sum(white.roll((k, k), (2, 3)) for k in range(14)) / 14
+    images = streaks.flip(3) if flip else streaks
+    assert abs(correlation_length(images) - 12.6 * math.sqrt(2)) <= 1.5
+
+
 def test_white_noise_has_motifs_of_a_pixel(blurred):
     assert correlation_length(blurred(0.0, 64)) == 1
 

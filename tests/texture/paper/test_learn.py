@@ -288,6 +288,21 @@ def test_a_linear_top_filter_that_answers_below_zero_is_not_dead(run):
     assert state.strikes == 0
 
 
+def test_the_path_holds_the_weights_that_every_other_updates_chains_saw(run):
+    job = run(learning={"chains": "restart", "path_every": 2})
+    states = [state for state, _ in job.learn(5)]
+    assert [len(state.path) for state in states] == [1, 1, 2, 2, 3]
+    for kept, seen in zip(states[-1].path[1:], (states[1], states[3]), strict=True):
+        assert torch.equal(kept[0].w, seen.weights[0].w.to(torch.bfloat16))
+
+
+def test_the_average_begins_with_the_first_updates_weights(run):
+    first, second = (state for state, _ in run(learning={"averaging": 0.9}).learn(2))
+    assert torch.equal(first.average[0].w, first.weights[0].w)
+    wanted = first.weights[0].w / 6 + second.weights[0].w * 5 / 6
+    torch.testing.assert_close(second.average[0].w, wanted)
+
+
 def test_a_current_model_can_be_had_at_any_time(run):
     job = run(learning={"averaging": 0.9})
     state = job.learn(3)[-1][0]
