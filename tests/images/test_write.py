@@ -25,12 +25,8 @@ def flat(level, *shape):
 def test_to_uint8_rounds_and_clamps():
     levels = torch.tensor([-5.0, 0.4, 0.6, 254.6, 300.0])
     assert to_uint8(levels).tolist() == [0, 0, 1, 255, 255]
-<<<<<<< HEAD
-    assert to_uint8(levels.view(1, 1, -1)).flatten().tolist() == [0, 0, 1, 255, 255]  # by bands
-=======
     picture = levels.repeat(2, 600, 1)  # converted in bands of rows
     assert (to_uint8(picture) == torch.tensor([0, 0, 1, 255, 255])).all()
->>>>>>> db8fdad2fc12c2d93833ca4072b9e554148fc8c5
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -205,16 +201,9 @@ def test_resize_keeps_the_range_and_the_mean():
 
 
 def test_resize_low_passes_before_shrinking():
-<<<<<<< HEAD
-    """Stripes of 3 px cannot be seen at a quarter; without a filter they turn into others."""
-    stripes = 120 + 100 * torch.cos(2 * torch.pi * torch.arange(96) / 3)
-    for image, size in ((stripes.expand(1, 96, 96), (96, 24)), (stripes[:, None], (24, 96))):
-        assert resize(image.expand(1, 96, 96), size).std() < 5
-=======
     """Waves of 3.3 px: a quarter of the pixels alone would show them at half their strength."""
     waves = 128 + 100 * torch.sin(0.6 * math.pi * torch.arange(64)).expand(1, 64, 64)
     for image in (waves, waves.mT):
         small = resize(image, (16, 16))
         assert small[:, 2:-2, 2:-2].std() < 5
         assert image[:, 1::4, 1::4].std() > 50  # control
->>>>>>> db8fdad2fc12c2d93833ca4072b9e554148fc8c5

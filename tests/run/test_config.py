@@ -23,7 +23,7 @@ PAPER = ["paper-cd", "paper-object", "paper-texture"]
 
 def test_presets_are_the_shipped_files():
     assert preset_names() == PRESETS
-    assert {*PAPER, "frame"} | {"texture", "texture-quick"} == set(PRESETS)
+    assert {*PAPER, "frame", "object"} | {"texture", "texture-quick"} == set(PRESETS)
 
 
 @pytest.mark.parametrize("name", PRESETS)
