@@ -75,7 +75,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     def full_disk(_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("gcn_cli.images.files.os.fsync", full_disk)
+    monkeypatch.setattr("gcn_cli.images.disk.os.fsync", full_disk)
     with pytest.raises(OSError, match="no space"):
         atomic_write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
@@ -86,7 +86,7 @@ def test_the_old_content_stays_until_the_new_is_whole(tmp_path, monkeypatch):
     path = tmp_path / "f.bin"
     atomic_write_bytes(path, b"old")
     seen = []
-    monkeypatch.setattr("gcn_cli.images.files.os.fsync", lambda _: seen.append(path.read_bytes()))
+    monkeypatch.setattr("gcn_cli.images.disk.os.fsync", lambda _: seen.append(path.read_bytes()))
     atomic_write_bytes(path, b"new")
     assert seen == [b"old"]
     assert path.read_bytes() == b"new"
