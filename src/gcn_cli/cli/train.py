@@ -46,6 +46,10 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where run folders go.")] = Path("runs"),
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", metavar="FILE", help="White is left out, like a hole to be filled."),
+    ] = None,
     each: Annotated[
         bool | None,
         typer.Option("--each/--joint", help="One model per image, or one of all images."),
@@ -80,7 +84,7 @@ def train(
     deadline = started + parse_duration(max_time) if max_time else None
     overrides = [*(sets or [])]
     if resume is not None:
-        _refuse_beside_resume(images, config, preset, each, seed, skip_existing, dry_run)
+        _refuse_beside_resume(images, config, preset, mask, each, seed, skip_existing, dry_run)
         _resume(resume, overrides, device, precision, deadline, quiet)
         return
     if images is None:
@@ -96,8 +100,10 @@ def train(
 
     chosen = choose(config, preset, overrides)
     machine = choose_machine(device, precision, chosen.precision)
-    courses = [open_course(chosen, job) for job in load_jobs(chosen, images)]
+    courses = [open_course(chosen, job) for job in load_jobs(chosen, images, mask=mask)]
     say(f"{chosen.name} on {describe(machine)}", quiet)
+    for note in (note for course in courses for note in course.job.notes):
+        say(note, quiet)
     for course in courses:
         hint = course.hint()
         if hint is not None:
@@ -178,6 +184,7 @@ def _refuse_beside_resume(
     images: Path | None,
     config: str | None,
     preset: str | None,
+    mask: Path | None,
     each: bool | None,
     seed: int | None,
     skip_existing: bool,
@@ -187,6 +194,7 @@ def _refuse_beside_resume(
         "--images": images is not None,
         "--config": config is not None,
         "--preset": preset is not None,
+        "--mask": mask is not None,
         "--each/--joint": each is not None,
         "--seed": seed is not None,
         "--skip-existing": skip_existing,

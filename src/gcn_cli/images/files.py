@@ -7,7 +7,7 @@ inside a chain; they are clamped only when a picture is written as integers.
 
 from gcn_cli.images.disk import atomic_write, atomic_write_bytes, atomic_write_text
 from gcn_cli.images.find import IMAGE_SUFFIXES, find_images, sort_out
-from gcn_cli.images.picture import DEPTHS, ROLES, Depth, Picture, Role, filled, reduced_known
+from gcn_cli.images.picture import DEPTHS, ROLES, Depth, Picture, Role
 from gcn_cli.images.read import load_image, read_picture
 from gcn_cli.images.write import (
     FORMATS,
@@ -35,13 +35,11 @@ __all__ = [
     "atomic_write_text",
     "check_folder",
     "check_format",
-    "filled",
     "find_images",
     "fitting_depth",
     "load_image",
     "png_bytes",
     "read_picture",
-    "reduced_known",
     "save_picture",
     "save_png",
     "sort_out",

@@ -68,22 +68,3 @@ def filled(levels: Tensor, known: Tensor) -> Tensor:
         raise ImageError("nothing of it is known: every pixel is transparent or masked")
     mean = levels[:, known].to(torch.float64).mean(1).to(levels.dtype)
     return torch.where(known, levels, mean[:, None, None])
-
-
-def reduced_known(known: Tensor, size: tuple[int, int]) -> Tensor:
-    """Known pixels (H, W) at another size (h, w): unknown where any pixel under it is.
-
-    "Under it" is all that resampling looks at: four pixels of the coarser of both sizes.
-    """
-    if tuple(known.shape) == tuple(size):
-        return known
-    h, w = (torch.tensor(n) for n in known.shape)
-    unknown = (~known)[None, None].to(torch.float32)
-    reach = [max(2, -(-2 * int(n) // s)) for n, s in zip((h, w), size, strict=True)]
-    wide = torch.nn.functional.max_pool2d(
-        unknown, (2 * reach[0] + 1, 2 * reach[1] + 1), 1, (reach[0], reach[1])
-    )
-    if size[0] > known.shape[0] or size[1] > known.shape[1]:
-        wide = torch.nn.functional.interpolate(wide, size=size, mode="nearest-exact")
-        return wide[0, 0] == 0
-    return torch.nn.functional.adaptive_max_pool2d(wide, size)[0, 0] == 0
