@@ -43,7 +43,7 @@ def main() -> int:
     file.write_text(text)
     venv.create(args.venv, with_pip=True, clear=True)
     python = args.venv / "bin" / "python"
-    wanted = ("--constraint", file, f"{ROOT}[report]", "pytest")
+    wanted = ("--constraint", file, f"{ROOT}[report]", "pytest", "hypothesis")
     subprocess.run([python, "-m", "pip", "install", *wanted], check=True, cwd=ROOT)
     # A library that warns of its own old age is no failure of a floor.
     tests = ("-m", "not slow", "-o", "filterwarnings=default", "-p", "no:cacheprovider")

@@ -81,7 +81,7 @@ FOREIGN = {
     "field": {"torch"},
     "engine": {"torch", "triton"},  # PyTorch brings Triton along where it is of use
     "texture": {"torch", "pydantic"},
-    "images": {"torch", "numpy", "PIL", "imageio"},
+    "images": {"torch", "numpy", "PIL", "OpenImageIO", "imageio"},
     "statistics": {"torch"},
 }
 
@@ -172,4 +172,4 @@ def _reached(name: str, seen: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("name", ["__main__", *(n for n in MODULES if n.startswith("cli."))])
 def test_the_command_line_loads_without_torch(name):
-    assert _reached(name, set()).isdisjoint({"torch", "numpy", "PIL", "pydantic"})
+    assert _reached(name, set()).isdisjoint({"torch", "numpy", "PIL", "OpenImageIO", "pydantic"})

@@ -159,3 +159,29 @@ def test_what_is_given_counts_as_in_the_field(first, dtype, draw_field, engines)
         (beside(noise64[1:] / scale, pair[1]), "torus"),
     )
     same_gradient(gradient, true, leaves, tolerance(dtype, net, leaves, s64[1:2], *views))
+
+
+def test_weights_count_as_in_the_field(net, draw_field, engines):
+    dtype = FLOAT32  # bfloat16 is left to the whole windows above: few units count here
+    (weights, z, s), engine = draw_field(net), engines(net, dtype)
+    noise, margin = z.flip(2), net.total_stride - 1 or 1
+    known = torch.ones(3, 1, *z.shape[-2:])
+    known[..., : 2 * net.total_stride + 3] = 0
+    leaves, z64, noise64, s64, known64 = exactly(weights, z, noise, s, known)
+    loss, gradient = engine.reconstruction(z, noise, s, weights, margin, None, known)
+    true = reconstruction_loss(net, z64, noise64, s64, leaves, margin, None, known64)
+    assert abs(loss.item() - true.item()) < MEAN[dtype]
+    level = s64.view(-1, 1, 1, 1)
+    seen = (z64 + level * noise64) / (1 + level**2).sqrt()
+    same_gradient(gradient, true, leaves, tolerance(dtype, net, leaves, s64, (seen, "frame")))
+    margin = net.total_stride
+    gap, gradient = engine.likelihood(z[:1], noise[1:], s[1], weights, margin, None, known[:1])
+    true = likelihood_gap(
+        net, z64[:1], noise64[1:], s64[1].item(), leaves, margin, weight=known64[:1]
+    )
+    plain, _ = engine.likelihood(z[:1], noise[1:], s[1], weights, margin)
+    assert abs(gap.item() - true.item()) < MEAN[dtype] / s64[1]
+    assert gap != plain
+    scale = (1 + s64[1] ** 2).sqrt()
+    views = ((z64[:1] / scale, "frame"), (noise64[1:] / scale, "torus"))
+    same_gradient(gradient, true, leaves, tolerance(dtype, net, leaves, s64[1:2], *views))

@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from gcn_cli.errors import ImageError
-from gcn_cli.images.files import find_images, load_image
+from gcn_cli.images.files import find_images, load_image, read_picture
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.stack([RAMP, 255 - RAMP, RAMP // 2], -1)
@@ -53,18 +53,22 @@ def test_wide_integers_are_sixteen_bit_values_or_refused(tmp_path):
         load_image(path)
 
 
-@pytest.mark.parametrize(("scale", "expected"), [(1.0, 255.0), (200.0, 200.0)])
-def test_floats_are_fractions_or_grey_levels(tmp_path, scale, expected):
-    values = np.array([[0.0, 0.5, 1.0]], dtype=np.float32) * scale
-    image = load_image(saved(tmp_path, Image.fromarray(values), "f.tiff"))
-    torch.testing.assert_close(image, torch.tensor([[[0.0, expected / 2, expected]]]))
+def test_floats_are_linear_light_in_colour_and_plain_numbers_in_data(tmp_path):
+    values = np.array([[0.0, 0.5, 1.0, 4.0, -0.5]], dtype=np.float32)
+    path = saved(tmp_path, Image.fromarray(values), "f.tiff")
+    seen = read_picture(path)
+    assert seen.depth == "float"
+    wanted = torch.tensor([[[0.0, 187.516, 255.0, 465.32, -1647.3]]])
+    torch.testing.assert_close(seen.levels, wanted, atol=0.1, rtol=0)
+    assert seen.notes == ("its values go up to 4; 1 is white",)
+    assert read_picture(path, "data").levels.tolist() == (255 * values[None]).tolist()
 
 
-@pytest.mark.parametrize("bad", [-1.0, 256.0, float("nan"), float("inf")])
-def test_floats_outside_the_range_are_refused(tmp_path, bad):
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_floats_that_are_no_numbers_are_refused(tmp_path, bad):
     values = np.array([[0.0, bad]], dtype=np.float32)
     path = saved(tmp_path, Image.fromarray(values), "f.tiff")
-    with pytest.raises(ImageError, match=r"outside 0\.\.255"):
+    with pytest.raises(ImageError, match="not finite"):
         load_image(path)
 
 
@@ -76,21 +80,28 @@ def test_palette_gives_its_colours(tmp_path):
     assert image[:, 0, :].T.tolist() == [[10, 20, 30], [200, 100, 50]]
 
 
-def test_palette_transparency_shows_white(tmp_path):
+def test_a_transparent_colour_of_a_palette_is_unknown(tmp_path):
     picture = Image.new("P", (2, 1))
     picture.putpalette([10, 20, 30, 200, 100, 50])
     picture.putdata([0, 1])
-    image = load_image(saved(tmp_path, picture, transparency=0))
-    assert image[:, 0, :].T.tolist() == [[255, 255, 255], [200, 100, 50]]
+    found = read_picture(saved(tmp_path, picture, transparency=0))
+    assert found.known.tolist() == [[False, True]]
+    assert found.levels[:, 0].T.tolist() == [[200, 100, 50], [200, 100, 50]]
 
 
-def test_transparency_is_composited_over_white(tmp_path):
-    pixels = np.array([[[100, 0, 50, 0], [100, 0, 50, 51], [100, 0, 50, 255]]], dtype=np.uint8)
-    image = load_image(saved(tmp_path, Image.fromarray(pixels)))
-    assert image.shape == (3, 1, 3)
-    assert image[:, 0, 0].tolist() == [255, 255, 255]
-    assert image[:, 0, 2].tolist() == [100, 0, 50]
-    torch.testing.assert_close(image[:, 0, 1], torch.tensor([224.0, 204, 214]), atol=1, rtol=0)
+def test_alpha_below_one_half_is_unknown_and_nothing_is_blended(tmp_path):
+    pixels = np.array(
+        [[[1, 2, 3, 0], [1, 2, 3, 127], [100, 0, 50, 128], [200, 100, 0, 255]]], dtype=np.uint8
+    )
+    found = read_picture(saved(tmp_path, Image.fromarray(pixels)))
+    assert found.known.tolist() == [[False, False, True, True]]
+    mean = [150.0, 50.0, 25.0]
+    assert found.levels[:, 0].T.tolist() == [mean, mean, [100, 0, 50], [200, 100, 0]]
+    assert found.notes == ("50.0% of it is transparent and left out",)
+
+
+def test_what_is_transparent_everywhere_is_refused(tmp_path):
+    assert "transparent everywhere" in refusal(saved(tmp_path, Image.new("RGBA", (3, 3))))
 
 
 def test_opaque_alpha_changes_nothing(tmp_path):

@@ -79,7 +79,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     def full_disk(_):
         raise OSError("no space left")
 
-    monkeypatch.setattr("gcn_cli.images.files.os.fsync", full_disk)
+    monkeypatch.setattr("gcn_cli.images.disk.os.fsync", full_disk)
     with pytest.raises(OSError, match="no space"):
         atomic_write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
@@ -90,7 +90,7 @@ def test_a_write_that_cannot_begin_says_why(tmp_path, monkeypatch):
     def refused(*_):
         raise PermissionError("no such luck")
 
-    monkeypatch.setattr("gcn_cli.images.files.Path.open", refused)
+    monkeypatch.setattr("gcn_cli.images.disk.Path.open", refused)
     with pytest.raises(PermissionError, match="no such luck"):
         atomic_write_bytes(tmp_path / "f.bin", b"new")
 
@@ -99,7 +99,7 @@ def test_the_old_content_stays_until_the_new_is_whole(tmp_path, monkeypatch):
     path = tmp_path / "f.bin"
     atomic_write_bytes(path, b"old")
     seen = []
-    monkeypatch.setattr("gcn_cli.images.files.os.fsync", lambda _: seen.append(path.read_bytes()))
+    monkeypatch.setattr("gcn_cli.images.disk.os.fsync", lambda _: seen.append(path.read_bytes()))
     atomic_write_bytes(path, b"new")
     assert seen == [b"old"]
     assert path.read_bytes() == b"new"

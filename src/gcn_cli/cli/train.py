@@ -51,6 +51,10 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="Where run folders go.")] = Path("runs"),
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", metavar="FILE", help="White is left out, like a hole to be filled."),
+    ] = None,
     each: Annotated[
         bool | None,
         typer.Option("--each/--joint", help="One model per image, or one of all images."),
@@ -87,7 +91,9 @@ def train(
     deadline = started + parse_duration(max_time) if max_time else None
     overrides = [*(sets or [])]
     if resume is not None:
-        _refuse_beside_resume(images, maps, config, preset, each, seed, skip_existing, dry_run)
+        _refuse_beside_resume(
+            images, maps, config, preset, mask, each, seed, skip_existing, dry_run
+        )
         _resume(resume, overrides, device, precision, deadline, quiet)
         return
     if images is None and not maps:
@@ -107,13 +113,15 @@ def train(
     chosen = choose(config, preset, overrides)
     machine = choose_machine(device, precision, chosen.precision)
     if images is not None:
-        jobs = load_jobs(chosen, images)
+        jobs = load_jobs(chosen, images, mask=mask)
+    elif mask is not None:
+        raise UsageError("a mask goes with one picture, not with maps; leave out --mask")
     else:
         jobs = jobs_of(chosen, [named_files(maps or [])], Path())
     courses = [open_course(chosen, job) for job in jobs]
-    for note in (note for job in jobs for note in job.notes):
-        say(note, quiet)
     say(f"{chosen.name} on {describe(machine)}", quiet)
+    for note in (note for course in courses for note in course.job.notes):
+        say(note, quiet)
     for course in courses:
         hint = course.hint()
         if hint is not None:
@@ -195,6 +203,7 @@ def _refuse_beside_resume(
     maps: list[str] | None,
     config: str | None,
     preset: str | None,
+    mask: Path | None,
     each: bool | None,
     seed: int | None,
     skip_existing: bool,
@@ -205,6 +214,7 @@ def _refuse_beside_resume(
         "--maps": maps is not None,
         "--config": config is not None,
         "--preset": preset is not None,
+        "--mask": mask is not None,
         "--each/--joint": each is not None,
         "--seed": seed is not None,
         "--skip-existing": skip_existing,

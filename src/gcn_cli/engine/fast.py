@@ -15,7 +15,7 @@ from torch import Tensor
 from gcn_cli.engine.layers import CHANNELS_LAST, decode, encode, gate, in_blocks, vote
 from gcn_cli.engine.replay import Replayed
 from gcn_cli.field.ladder import column, target
-from gcn_cli.field.learning import LEAST_LEVEL
+from gcn_cli.field.learning import LEAST_LEVEL, unit_weight
 from gcn_cli.field.network import Boundary, NoiseNet, Responses, Weights, beside
 
 
@@ -78,13 +78,8 @@ class Engine:
 
     def _decode(self, responses: Responses, fitted: Weights, boundary: Boundary) -> Tensor:
         deep = self._deep
-        votes = dict(
-            zip(
-                deep.voting,
-                zip(responses.votes, fitted.mixers, fitted.votes, strict=True),
-                strict=True,
-            )
-        )
+        looks = zip(responses.votes, fitted.mixers, fitted.votes, strict=True)
+        votes = dict(zip(deep.voting, looks, strict=True))
         g: Tensor | None = None
         for index in range(len(deep.layers) - 1, -1, -1):
             if index in votes:
@@ -117,21 +112,23 @@ class Engine:
         weights: Weights,
         margin: int,
         given: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """`field.learning.reconstruction_loss` and its gradient in the order of the weights."""
-        known = () if given is None else (given,)
+        known = tuple(t for t in (given, weight) if t is not None)
 
         def both(x: Tensor, noise: Tensor, s: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-            c = rest[0] if known else None
+            c = rest[0] if given is not None else None
             leaves = weights.of([t.detach().requires_grad_(True) for t in rest[len(known) :]])
             y = x + column(s) * noise
             scale = (1 + column(s) ** 2).sqrt()
             told = self.soft_gradient(beside(y / scale, c), s, self.prepare(leaves), "frame")
-            error = told - target(x, y, s)
-            loss = error[..., margin:-margin, margin:-margin].square().mean()
+            w = None if weight is None else rest[len(known) - 1]
+            loss = _mean_square(told - target(x, y, s), margin, w)
             return loss.detach(), *torch.autograd.grad(loss, leaves.tensors())
 
-        loss, *gradient = _recorded(self, "reconstruction", both, margin, len(known))(
+        name = _name("reconstruction", weight)
+        loss, *gradient = _recorded(self, name, both, margin, len(known))(
             x, noise, s, *known, *weights.tensors()
         )
         return loss, gradient
@@ -144,22 +141,25 @@ class Engine:
         weights: Weights,
         margin: int,
         given: tuple[Tensor, Tensor] | None = None,
+        weight: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """`field.learning.likelihood_gap` at level ``s`` (a tensor ()), and its gradient."""
-        known = given or ()
+        known = (*(given or ()), *(() if weight is None else (weight,)))
 
         def both(observed: Tensor, chains: Tensor, s: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-            c, below = rest[:2] if known else (None, None)
+            c, below = rest[:2] if given is not None else (None, None)
+            w = None if weight is None else rest[len(known) - 1]
             leaves = weights.of([t.detach().requires_grad_(True) for t in rest[len(known) :]])
             fitted = self.prepare(leaves)
             scale = (1 + s**2).sqrt()
             seen, made = beside(observed / scale, c), beside(chains / scale, below)
-            f_observed = self._inside(seen, s, fitted, leaves, "frame", margin)
+            f_observed = self._inside(seen, s, fitted, leaves, "frame", margin, w)
             f_chains = self._inside(made, s, fitted, leaves, "torus", 0)
             gap = (f_observed - f_chains) / s.clamp_min(LEAST_LEVEL)
             return gap.detach(), *torch.autograd.grad(gap, leaves.tensors())
 
-        gap, *gradient = _recorded(self, "likelihood", both, margin, len(known))(
+        name = _name("likelihood", weight)
+        gap, *gradient = _recorded(self, name, both, margin, len(known))(
             observed, chains, s, *known, *weights.tensors()
         )
         return gap, gradient
@@ -172,6 +172,7 @@ class Engine:
         weights: Weights,
         boundary: Boundary,
         margin: int,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """Mean of `field.learning.inside_output` over images; votes summed in float32."""
         responses = self._forward(z, s.expand(len(z)), fitted, boundary)
@@ -185,8 +186,29 @@ class Engine:
             q, v = next(votes)
             cut = 0 if boundary == "torus" else -(-margin // stride)
             inner = q[..., cut : q.shape[-2] - cut, cut : q.shape[-1] - cut]
-            total = total + F.relu(inner.float()).mean((0, 2, 3)) @ v / stride**2
+            units = None if weight is None else unit_weight(weight, stride, cut)
+            total = total + _mean_response(F.relu(inner.float()), units) @ v / stride**2
         return total
+
+
+def _mean_square(error: Tensor, margin: int, weight: Tensor | None) -> Tensor:
+    """Mean square of errors (N, C, H, W) inside a margin, a scalar; see `reconstruction_loss`."""
+    error = error[..., margin:-margin, margin:-margin]
+    if weight is None:
+        return error.square().mean()
+    weight = weight[..., margin:-margin, margin:-margin]
+    return (weight * error.square()).sum() / (weight.sum() * error.shape[1]).clamp_min(1)
+
+
+def _mean_response(maps: Tensor, units: Tensor | None) -> Tensor:
+    """Mean (K,) over images and units of maps (N, K, h, w); over units that count."""
+    if units is None:
+        return maps.mean((0, 2, 3))
+    return ((units * maps).sum((2, 3)) / units.sum((2, 3)).clamp_min(1)).mean(0)
+
+
+def _name(function: str, weight: Tensor | None) -> str:
+    return function if weight is None else f"{function}, weighted"
 
 
 def _recorded(engine: Engine, name: str, function: object, margin: int, known: int) -> Replayed:

@@ -89,6 +89,7 @@ def reconstruction_loss(
     weights: Weights,
     margin: int,
     given: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error of grad h inside a margin, a scalar; 1 is what f = 0 has at s -> 0.
 
@@ -100,12 +101,16 @@ def reconstruction_loss(
         weights: differentiated.
         margin: px from the crops' frame that do not count: the frame must never be seen.
         given: what comes beside y (N, G, H, W), if anything.
+        weight: (N, 1, H, W), how much a pixel counts; None: all alike.
     """
     y = x + column(s) * noise
     scale = (1 + column(s) ** 2).sqrt()
     told = soft_gradient(net, beside(y / scale, given), s, weights, "frame")
-    error = told - target(x, y, s)
-    return error[..., margin:-margin, margin:-margin].square().mean()
+    error = (told - target(x, y, s))[..., margin:-margin, margin:-margin]
+    if weight is None:
+        return error.square().mean()
+    weight = weight[..., margin:-margin, margin:-margin]
+    return (weight * error.square()).sum() / (weight.sum() * error.shape[1]).clamp_min(1)
 
 
 def gaussian_loss(spectrum: Tensor, s: float) -> float:
@@ -120,17 +125,40 @@ def gaussian_loss(spectrum: Tensor, s: float) -> float:
 
 
 def inside_output(
-    net: NoiseNet, z: Tensor, s: Tensor, weights: Weights, boundary: Boundary, margin: int
+    net: NoiseNet,
+    z: Tensor,
+    s: Tensor,
+    weights: Weights,
+    boundary: Boundary,
+    margin: int,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """``h`` per pixel (N,), of a torus whole, else of the units more than ``margin`` px inside."""
+    """``h`` per pixel (N,), of a torus whole, else of the units more than ``margin`` px inside.
+
+    ``weight`` (N, 1, H, W), 0 or 1: a unit counts where all pixels of its stride do.
+    """
     responses = net.forward(z, s, weights, boundary)
     total = torch.zeros(len(z)).to(z)
     strides = [math.prod(spec.stride for spec in net.layers[: index + 1]) for index in net.voting]
     for q, v, stride in zip(responses.votes, weights.votes, strides, strict=True):
         cut = 0 if boundary == "torus" else -(-margin // stride)
         inner = q[..., cut : q.shape[-2] - cut, cut : q.shape[-1] - cut]
-        total = total + torch.relu(inner).mean((2, 3)) @ v / stride**2
+        if weight is None:
+            total = total + torch.relu(inner).mean((2, 3)) @ v / stride**2
+            continue
+        units = unit_weight(weight, stride, cut)
+        mean = (units * torch.relu(inner)).sum((2, 3)) / units.sum((2, 3)).clamp_min(1)
+        total = total + mean @ v / stride**2
     return total
+
+
+def unit_weight(weight: Tensor, stride: int, cut: int) -> Tensor:
+    """Weights of a map's units (N, 1, h, w), ``cut`` units off every side: the least of a stride's.
+
+    ``weight`` (N, 1, H, W) is that of the pixels.
+    """
+    least = -torch.nn.functional.max_pool2d(-weight, stride)
+    return least[..., cut : least.shape[-2] - cut, cut : least.shape[-1] - cut]
 
 
 def likelihood_gap(
@@ -141,14 +169,16 @@ def likelihood_gap(
     weights: Weights,
     margin: int,
     given: tuple[Tensor | None, Tensor | None] = (None, None),
+    weight: Tensor | None = None,
 ) -> Tensor:
     """``f_s(observed) - f_s(chains)`` in nats per pixel, a scalar to ascend.
 
     ``observed`` (N, C, H, W), exemplar plus noise of level ``s``, is bounded; ``chains`` a torus;
-    ``given`` comes beside either.
+    ``given`` comes beside either; ``weight`` (N, 1, H, W) says which observed pixels count.
     """
     scale, told = math.sqrt(1 + s**2), chains.new_full((1,), s)
     seen, made = beside(observed / scale, given[0]), beside(chains / scale, given[1])
-    f_observed = inside_output(net, seen, told.expand(len(seen)), weights, "frame", margin).mean()
+    levels = told.expand(len(seen))
+    f_observed = inside_output(net, seen, levels, weights, "frame", margin, weight).mean()
     f_chains = inside_output(net, made, told.expand(len(made)), weights, "torus", 0).mean()
     return (f_observed - f_chains) / max(s, LEAST_LEVEL)

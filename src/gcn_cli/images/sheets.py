@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gcn_cli.errors import ImageError
-from gcn_cli.images.files import to_pillow
+from gcn_cli.images.write import to_pillow
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:

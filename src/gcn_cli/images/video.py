@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from gcn_cli.errors import GcnError, UsageError
-from gcn_cli.images.files import atomic_write_bytes, to_uint8
+from gcn_cli.images.disk import atomic_write_bytes
+from gcn_cli.images.write import to_uint8
 
 _FRAME_MS = 80
 _LAST_MS = 1500

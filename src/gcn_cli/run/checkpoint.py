@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gcn_cli import __version__
 from gcn_cli.errors import CheckpointError, GcnError
-from gcn_cli.images.files import atomic_write_bytes
+from gcn_cli.images.files import DEPTHS, Depth, atomic_write_bytes
 from gcn_cli.images.maps import Material
 from gcn_cli.run.config import validate
 from gcn_cli.run.kinds import KINDS
@@ -34,8 +34,9 @@ MAX_BYTES = 8 * 2**30
 class Checkpoint:
     """Everything a run leaves: resolved config, images learned from, state, model so far.
 
-    ``observed`` (N, C, H, W) and ``mean`` (C, 1, 1) are grey levels. State and model are those of
-    the config's kind; ``material`` tells what the channels are where they are maps.
+    ``observed`` (N, C, H, W) and ``mean`` (C, 1, 1) are grey levels; ``known`` (N, 1, H, W) bool
+    where not all pixels are; ``depth`` is the exemplar's; ``material`` tells what the channels are
+    where they are maps. State and model are those of the config's kind.
     """
 
     config: Config
@@ -44,6 +45,8 @@ class Checkpoint:
     state: Any
     model: Any
     complete: bool
+    known: Tensor | None = None
+    depth: Depth = "8"
     material: Material | None = None
 
     @property
@@ -130,6 +133,8 @@ def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
         "config": checkpoint.config.model_dump(mode="json"),
         "observed": _compact(checkpoint.observed),
         "mean": checkpoint.mean.cpu(),
+        "known": None if checkpoint.known is None else checkpoint.known.cpu(),
+        "depth": checkpoint.depth,
         "complete": checkpoint.complete,
         "maps": None if checkpoint.material is None else checkpoint.material.pack(),
         "model": packing.pack_model(checkpoint.model),
@@ -143,6 +148,11 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
         raise ValueError("images and mean colour do not agree")
     if not bool(torch.isfinite(mean).all() and torch.isfinite(observed).all()):
         raise ValueError("the images or their mean colour are not finite")
+    known, depth = data.get("known"), data.get("depth", "8")  # earlier files have neither
+    if known is not None and (known.shape != observed[:, :1].shape or known.dtype != torch.bool):
+        raise ValueError("images and their known pixels do not agree")
+    if depth not in DEPTHS:
+        raise ValueError("the depth is none that is known")
     config = validate(data["config"])
     if data["kind"] != config.kind:
         raise ValueError("model and config are of different kinds")
@@ -159,6 +169,8 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
         state=packing.unpack_state(data["state"], model, config),
         model=model,
         complete=bool(data["complete"]),
+        known=known,
+        depth=depth,
         material=material,
     )
 

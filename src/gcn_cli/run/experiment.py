@@ -98,7 +98,14 @@ def resume_job(
     """
     folder = folder if folder.is_dir() else folder.parent
     saved = load_checkpoint(folder)
-    job = Job(folder.name, saved.observed, saved.mean, material=saved.material)
+    job = Job(
+        folder.name,
+        saved.observed,
+        saved.mean,
+        known=saved.known,
+        depth=saved.depth,
+        material=saved.material,
+    )
     course = open_course(config or saved.config, job)
     if config is not None:
         open_course(saved.config, job).check_extension(course, saved.state)
@@ -194,7 +201,15 @@ def _learned(
 def _save(folder: Path, course: Course, state: State) -> None:
     job, complete = course.job, course.complete(state)
     checkpoint = Checkpoint(
-        course.config, job.observed, job.mean, state, course.model(state), complete, job.material
+        course.config,
+        job.observed,
+        job.mean,
+        state,
+        course.model(state),
+        complete,
+        job.known,
+        job.depth,
+        job.material,
     )
     save_checkpoint(folder / "run.pt", checkpoint)
 

@@ -28,6 +28,12 @@ _SHOWN = 16
 
 def plan_job(config: FieldConfig, job: Job) -> Plan:
     """The plan for one job; errors name its image."""
+    if job.known is not None:
+        share = 1 - float(job.known.double().mean())
+        raise ImageError(
+            f"{job.told_name}: {share:.1%} of it is transparent or masked; models of kind field "
+            "learn from whole pictures: crop it, or choose the preset texture"
+        )
     try:
         return build_plan(config, Subject.of(job.observed, job.mean))
     except ImageError as error:

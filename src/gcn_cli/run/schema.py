@@ -33,6 +33,9 @@ class ImagesConfig(Part):
     max_side: int = Field(
         default=0, ge=0, description="longest side, px; larger ones are shrunk; 0: any"
     )
+    role: Literal["colour", "data"] = Field(
+        default="colour", description="colour: profiles become sRGB; data: numbers as stored"
+    )
     colour: Literal["auto", "grey", "rgb"] = Field(
         default="auto", description="rgb, grey, or auto: grey images stay grey"
     )

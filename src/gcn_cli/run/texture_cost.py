@@ -35,9 +35,11 @@ def update_work(plan: Plan, size: SizePlan, act: Act) -> float:
     return per_pixel * area * (steps + gradients)
 
 
-def update_seconds(plan: Plan, observed: Tensor, machine: Machine) -> list[tuple[float, float]]:
+def update_seconds(
+    plan: Plan, observed: Tensor, machine: Machine, known: Tensor | None = None
+) -> list[tuple[float, float]]:
     """Seconds of an update of either act, size by size, by a few updates at the planned sizes."""
-    return [_tried(plan, size, observed, machine) for size in plan.sizes]
+    return [_tried(plan, size, observed, machine, known) for size in plan.sizes]
 
 
 def total_seconds(plan: Plan, each: list[tuple[float, float]]) -> float:
@@ -49,7 +51,9 @@ def total_seconds(plan: Plan, each: list[tuple[float, float]]) -> float:
     )
 
 
-def _tried(plan: Plan, size: SizePlan, observed: Tensor, machine: Machine) -> tuple[float, float]:
+def _tried(
+    plan: Plan, size: SizePlan, observed: Tensor, machine: Machine, known: Tensor | None
+) -> tuple[float, float]:
     """Times on the size alone, its chain thinned out; a first round warms caches up."""
     thin = max(1, len(size.levels) // _LEVELS)
     given = plan.recipe.likelihood
@@ -61,7 +65,7 @@ def _tried(plan: Plan, size: SizePlan, observed: Tensor, machine: Machine) -> tu
     for updates in (1, _TRIED):
         trial = replace(size, levels=size.levels[::thin], updates=(updates, climbs))
         alone = replace(plan, recipe=recipe, sizes=(trial,))
-        course = learn(alone, observed, begin(alone, machine.device), machine)
+        course = learn(alone, observed, begin(alone, machine.device), machine, known)
         for act in range(1 + climbs):
             started = time.perf_counter()
             next(course)

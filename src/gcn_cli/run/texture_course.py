@@ -35,7 +35,7 @@ def texture_course(config: TextureConfig, job: Job) -> TextureCourse:
     """
     try:
         check_contrast(job.contrast)
-        plan = make_plan(config, _in_contrast(job), config.seed)
+        plan = make_plan(config, _in_contrast(job), config.seed, job.known)
     except ImageError as error:
         raise ImageError(f"{job.told_name}: {error}") from error
     return TextureCourse(config, job, plan)
@@ -71,9 +71,8 @@ class TextureCourse:
     def learn(self, state: State, machine: Machine) -> Iterator[tuple[State, Told]]:
         """Learn on from ``state``."""
         index = state.size
-        for now, info in learn(
-            self.plan, _in_contrast(self.job), state_to(state, machine.device), machine
-        ):
+        observed, begun = _in_contrast(self.job), state_to(state, machine.device)
+        for now, info in learn(self.plan, observed, begun, machine, self.job.known):
             yield now, self._tell(now, info, index)
             index = now.size
 
@@ -195,7 +194,7 @@ class TextureCourse:
         return Estimate(parameters, memory, seconds, note)
 
     def _seconds(self, machine: Machine) -> float:
-        each = cost.update_seconds(self.plan, _in_contrast(self.job), machine)
+        each = cost.update_seconds(self.plan, _in_contrast(self.job), machine, self.job.known)
         return cost.total_seconds(self.plan, each)
 
 

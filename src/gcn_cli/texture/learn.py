@@ -133,9 +133,9 @@ def _enter(plan: Plan, size: int, act: Act, vector: Tensor, finished: tuple[Tens
 
 
 def learn(
-    plan: Plan, observed: Tensor, state: State, machine: Machine
+    plan: Plan, observed: Tensor, state: State, machine: Machine, known: Tensor | None = None
 ) -> Iterator[tuple[State, Info]]:
-    """Learn from images (N, C, H, W) in units of contrast.
+    """Learn from images (N, C, H, W) in units of contrast, of which ``known`` (N, 1, H, W) counts.
 
     Yields (state, info) every `BLOCK` updates of reconstruction and after every one of likelihood.
 
@@ -144,7 +144,7 @@ def learn(
     """
     observed = observed.to(machine.device)
     while not state.complete(plan):
-        work = _Work(plan, state, observed, machine)
+        work = _Work(plan, state, observed, machine, known)
         good, kept = state, 0
         while state.update < work.updates:
             state, info = work.advance(state)
@@ -186,7 +186,9 @@ def _roll_back(good: State, bad: State, info: Info, phrase: str) -> tuple[State,
 class _Work:
     """One act at one size: constant tensors, rebuilt alike after a resume."""
 
-    def __init__(self, plan: Plan, state: State, observed: Tensor, machine: Machine) -> None:
+    def __init__(
+        self, plan: Plan, state: State, observed: Tensor, machine: Machine, known: Tensor | None
+    ) -> None:
         self.machine = machine
         self.plan, self.size, self.act = plan, plan.sizes[state.size], state.act
         self.updates = self.size.updates[ACTS.index(state.act)]
@@ -194,7 +196,7 @@ class _Work:
         self.engine: Engine = open_engine(plan.net, machine.device, machine.dtype)
         self.like: Weights = initial_weights(plan.net, generator(0, "shapes"))
         mirrored = self.act == "reconstruction"
-        self.exemplar = Exemplar(plan, self.index, observed, machine.device, mirrored)
+        self.exemplar = Exemplar(plan, self.index, observed, machine.device, mirrored, known)
         self.rates = self._rates()  # of likelihood
         self.pool = self._pool(state) if self.act == "likelihood" and self.index else None
 
@@ -236,9 +238,12 @@ class _Work:
         losses = []
         for _ in range(min(BLOCK, self.updates - state.update)):
             weights = unflatten(state.weights, self.like)
-            x, noise, s, given = self.exemplar.crops(state.update)
+            x, noise, s, given, counts = self.exemplar.crops(state.update)
             margin = self.plan.recipe.reconstruction.margin
-            loss, gradient = self.engine.reconstruction(x, noise, s, weights, margin, given)
+            weighted = () if counts is None else (counts,)
+            loss, gradient = self.engine.reconstruction(
+                x, noise, s, weights, margin, given, *weighted
+            )
             losses.append(loss)
             state = self._moved(state, flatten(gradient))
         return state, self._info(state, loss=float(torch.stack(losses).mean()))
@@ -267,20 +272,21 @@ class _Work:
         total, gaps, y = torch.zeros_like(state.weights), [], self.exemplar.pictures
         for step in self._chain(state, draw):
             if step.index in stops:
-                observed, known = self.exemplar.window(draw, state.update)
+                observed, known, counts = self.exemplar.window(draw, state.update)
                 z = self.exemplar.normal(observed.shape, "likelihood", state.update, step.index)
                 pair = None
                 if known is not None and step.given is not None:
                     pair = known, step.given
                 s = torch.full((), step.s, device=z.device)
+                weighted = () if counts is None else (counts,)
                 gap, gradient = self.engine.likelihood(
-                    observed + s * z, step.y, s, weights, margin, pair
+                    observed + s * z, step.y, s, weights, margin, pair, *weighted
                 )
                 gaps.append(gap)
                 total -= flatten(gradient)
             y = step.y
         moved = self._moved(state, total / count)
-        told = float(y.std() / self.exemplar.pictures.std())
+        told = float(y.std() / self.exemplar.spread)
         return moved, self._info(moved, gap=float(torch.stack(gaps).mean()), spread=told)
 
     def _chain(self, state: State, draw: torch.Generator) -> Iterator[Step]:

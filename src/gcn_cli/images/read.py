@@ -1,0 +1,265 @@
+"""Reading pictures.
+
+Pillow reads what has 8 bits a sample, OpenImageIO (`scan`) what has more, EXR among it, and scans
+that are too large to be held whole. Either gives samples and alpha; from there on the way is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from gcn_cli.errors import ImageError
+from gcn_cli.images.colour import (
+    Space,
+    identity,
+    space_of_png,
+    space_of_primaries,
+    space_of_profile,
+)
+from gcn_cli.images.picture import Array, Depth, Picture, Role, encoded, filled
+from gcn_cli.images.scan import Scan, look, read_scan
+
+# What decoders are known to raise on damaged files.
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, struct.error)
+_HEAD = 2**16  # bytes at the start of a file in which a PNG tells its colours
+_KNOWN = 0.5  # alpha from which on a pixel's colour counts
+_FINER = 2  # times the size that is asked for, at least, that a reduced scan has
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """Samples (H, W, C) in grey levels as stored, alpha (H, W) from 0 to 1; see `Picture`."""
+
+    levels: Array
+    alpha: Array | None
+    depth: Depth
+    space: Space | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def linear(self) -> bool:
+        """Whether samples are linear light."""
+        return self.depth in ("half", "float")
+
+
+def load_image(path: str | Path) -> Tensor:
+    """The grey levels `(C, H, W)` of a picture in colour; see `read_picture`."""
+    return read_picture(path).levels
+
+
+def read_picture(path: str | Path, role: Role = "colour", max_side: int = 0) -> Picture:
+    """Reads a picture of any size, mode and depth that Pillow or OpenImageIO knows.
+
+    Greyscale gives one channel, all others three. The rotation noted by a camera (EXIF) is applied.
+    Of 16 bits, 65535 becomes 255.0. Floating-point samples (EXR, TIFF) count as linear light, 1
+    being white. Of an animation, the first frame is read. A pixel is known where its alpha is one
+    half or more; its colour is the one stored, blended with nothing.
+
+    Args:
+        path: the file.
+        role: ``colour``: a profile, PNG's or EXR's colour space is converted to sRGB, and linear
+            light is given sRGB's curve. ``data``: neither; floating-point 1.0 becomes 255.0.
+        max_side: the longest side, px, that is of use; 0: all. A picture of more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS` is then reduced while it is read, by a whole factor, to
+            twice that side or more.
+
+    Raises:
+        ImageError: the file is missing, no picture, damaged, transparent everywhere, holds values
+            that are no grey levels, or is so large that decoding it could exhaust the memory.
+    """
+    path = _existing_file(path)
+    with _one_sentence(path):
+        raw = _raw(path, role, max_side)
+        if not np.isfinite(raw.levels).all():
+            raise ImageError(f"{path} holds values that are not finite numbers")
+        return _picture(raw if role == "data" else _in_srgb(raw), path)
+
+
+def _picture(raw: _Raw, path: Path) -> Picture:
+    channels = np.ascontiguousarray(np.moveaxis(raw.levels, 2, 0), dtype=np.float32)
+    levels, notes = torch.from_numpy(channels), raw.notes
+    known = None if raw.alpha is None else torch.from_numpy(raw.alpha >= _KNOWN)
+    if known is None or bool(known.all()):
+        return Picture(levels, None, raw.depth, notes)
+    if not bool(known.any()):
+        raise ImageError(f"{path} is transparent everywhere")
+    share = 1 - float(known.to(torch.float32).mean())
+    notes = (*notes, f"{share:.1%} of it is transparent and left out")
+    return Picture(filled(levels, known), known, raw.depth, notes)
+
+
+# ------------------------------------------------------------------------------ who reads
+
+
+def _raw(path: Path, role: Role, max_side: int) -> _Raw:
+    scan = look(path)
+    if scan is not None and scan.width * scan.height > (Image.MAX_IMAGE_PIXELS or np.inf):
+        return _by_scan(scan, _reduction(scan, max_side))
+    if scan is not None and scan.deep:
+        return _by_scan(scan)
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return _by_pillow(picture, path, role)
+    except UnidentifiedImageError:
+        if scan is None:
+            raise
+        return _by_scan(scan)
+
+
+def _reduction(scan: Scan, max_side: int) -> int:
+    """By how much to reduce what is too large to be held.
+
+    Raises:
+        ImageError: nothing was said, or it would still be too large.
+    """
+    pixels, limit = scan.width * scan.height, Image.MAX_IMAGE_PIXELS or 0
+    factor = max(scan.width, scan.height) // (_FINER * max_side) if max_side else 1
+    if factor < 2 or pixels / factor**2 > limit:
+        raise ImageError(
+            f"{scan.path} is refused: it has more than {limit // 1_000_000} megapixels; "
+            "images.max_side (px) learns from a smaller copy"
+        )
+    return factor
+
+
+def _by_scan(scan: Scan, reduction: int = 1) -> _Raw:
+    samples, alpha = read_scan(scan, reduction)
+    depth: Depth = scan.depth or "8"
+    scale = {"8": 1.0, "16": 1 / 257}.get(depth, 255.0)
+    levels = samples.astype(np.float32)
+    if depth == "16":
+        levels /= 257  # as exact as it can be: 65535 is 255
+    elif scale != 1:
+        levels *= scale
+    if scan.associated and alpha is not None:
+        levels /= np.where(alpha > 0, alpha, 1)[..., None]
+    notes: tuple[str, ...] = ()
+    if reduction > 1:
+        notes = (f"its {scan.width}x{scan.height} px were reduced {reduction} times on reading",)
+    if depth in ("half", "float") and float(levels.max()) > 255:
+        notes = (*notes, f"its values go up to {float(levels.max()) / 255:.3g}; 1 is white")
+    space, remark = _space(scan.path, scan.profile)
+    if space is None and scan.format == "openexr":
+        space = _of_exr(scan.attribute("chromaticities"))
+    return _Raw(levels, alpha, depth, space, (*notes, *remark))
+
+
+def _of_exr(given: Any) -> Space | None:
+    if given is None or len(given) != 8:
+        return None
+    numbers = [float(n) for n in given]
+    return space_of_primaries("EXR's chromaticities", (*numbers[6:], *numbers[:6]), identity)
+
+
+def _space(path: Path, profile: bytes | None) -> tuple[Space | None, tuple[str, ...]]:
+    """The space that a file names, if it is one of a matrix and curves; remarks."""
+    with path.open("rb") as file:
+        space, remark = space_of_png(file.read(_HEAD))
+    if space is None and profile:
+        try:
+            space = space_of_profile(profile)
+        except (ValueError, IndexError, struct.error, np.linalg.LinAlgError):
+            return None, ("its colour profile is damaged and was left out",)
+    return space, (remark,) if remark else ()
+
+
+# --------------------------------------------------------------------------------- Pillow
+
+
+def _by_pillow(picture: Image.Image, path: Path, role: Role) -> _Raw:
+    profile = picture.info.get("icc_profile")
+    picture = ImageOps.exif_transpose(picture)
+    space, notes = _space(path, profile)
+    if picture.mode.startswith("I"):
+        return _Raw(_integers(np.asarray(picture), path), None, "16", space, notes)
+    if picture.mode == "F":
+        levels = np.asarray(picture, dtype=np.float32)[..., None] * np.float32(255)
+        return _Raw(levels, None, "float", space, notes)
+    grey = picture.mode in {"1", "L", "LA", "La"}
+    alpha: Array | None = None
+    if picture.mode in {"LA", "La", "PA", "RGBA", "RGBa"} or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        alpha = np.asarray(picture.getchannel("A"), dtype=np.float32) / 255
+        picture = picture.convert("RGB").getchannel("R") if grey else picture.convert("RGB")
+    if profile and space is None and not notes and role == "colour":
+        picture, notes = _by_tables(picture, profile)
+    levels = np.array(picture.convert("L" if grey else "RGB"), dtype=np.float32)
+    return _Raw(levels.reshape(*levels.shape[:2], -1), alpha, "8", space, notes)
+
+
+def _by_tables(picture: Image.Image, profile: bytes) -> tuple[Image.Image, tuple[str, ...]]:
+    """A picture through a profile of tables, such as a printer's, to sRGB."""
+    try:
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = ImageCms.getProfileDescription(given).strip()
+        srgb = ImageCms.createProfile("sRGB")
+        told = ImageCms.profileToProfile(picture, given, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture, ("its colour profile does not fit it and was left out",)
+    return told or picture, (_converted(name),)
+
+
+def _integers(values: Array, path: Path) -> Array:
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError(f"{path} holds integers outside the 16-bit range 0..65535")
+    return values.astype(np.float32)[..., None] / np.float32(257)
+
+
+# --------------------------------------------------------------------------------- colour
+
+
+def _converted(name: str) -> str:
+    return f"read from {name}, converted to sRGB"
+
+
+def _in_srgb(raw: _Raw) -> _Raw:
+    """Levels in sRGB's values; what is in them already stays as it is, bit for bit."""
+    space, notes = raw.space, raw.notes
+    if (space is None and not raw.linear) or (space is not None and space.is_srgb):
+        return raw
+    values = raw.levels / np.float32(255)
+    if space is None or (raw.linear and space.is_light):
+        levels = 255 * encoded(values)
+    else:
+        levels = 255 * encoded(space.light(values))
+        notes = (*notes, _converted(space.name))
+    levels = levels if raw.linear else levels.clip(0, 255)
+    return replace(raw, levels=levels.astype(np.float32), notes=notes)
+
+
+def _existing_file(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        kind = "is a folder, not an image" if path.is_dir() else "does not exist"
+        raise ImageError(f"{path} {kind}")
+    return path
+
+
+@contextlib.contextmanager
+def _one_sentence(path: Path) -> Iterator[None]:
+    """Turns whatever a decoder raises into one sentence that names the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on sloppy metadata are not the user's concern
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            yield
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+            raise ImageError(f"{path} is refused: it has more than {limit} megapixels") from error
+        except UnidentifiedImageError as error:
+            raise ImageError(f"{path} is not an image in a known format") from error
+        except _DECODER_ERRORS as error:
+            raise ImageError(f"{path} cannot be read, it may be damaged: {error}") from error

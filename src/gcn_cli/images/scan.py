@@ -1,0 +1,186 @@
+"""Files that OpenImageIO reads: more than 8 bits a sample, EXR, scans too large to hold.
+
+OpenImageIO is never asked to guess: formats that are no pictures of the user's (its ``null``
+format invents pixels) are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import OpenImageIO as oiio
+
+from gcn_cli.errors import ImageError
+from gcn_cli.images.picture import Array, Depth
+
+_FORMATS = frozenset(
+    {
+        *("bmp", "dpx", "gif", "hdr", "jpeg", "jpeg2000", "jpegxl", "openexr"),
+        *("png", "pnm", "psd", "targa", "tiff", "webp"),
+    }
+)
+_DEPTHS: dict[str, Depth] = {
+    "uint8": "8",
+    "uint16": "16",
+    "half": "half",
+    "float": "float",
+    "double": "float",
+}
+_ROWS = 64  # read at once, of files in strips
+_BROKEN_DEPTH = frozenset({"pnm"})  # before version 3.2 it swaps the bytes of 16-bit samples
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a file says of itself: sides in px, samples, channels by name."""
+
+    path: Path
+    format: str
+    width: int
+    height: int
+    depth: Depth | None
+    channels: tuple[int, ...]
+    alpha: int | None
+    spec: Any
+
+    @property
+    def deep(self) -> bool:
+        """Whether its samples have more than 8 bits, which Pillow may not keep."""
+        return self.depth not in (None, "8") and self.format not in _BROKEN_DEPTH
+
+    def attribute(self, name: str) -> Any:
+        """A note in the file, or None."""
+        return self.spec.getattribute(name)
+
+    @property
+    def profile(self) -> bytes | None:
+        """Its ICC profile."""
+        found = self.attribute("ICCProfile")
+        return None if found is None else np.asarray(found, dtype=np.uint8).tobytes()
+
+    @property
+    def associated(self) -> bool:
+        """Whether colours are stored multiplied by alpha."""
+        return self.alpha is not None and not self.attribute("oiio:UnassociatedAlpha")
+
+
+def look(path: Path) -> Scan | None:
+    """What OpenImageIO knows of a file; None if it is nothing that it may read."""
+    source = _opened(path)
+    if source is None:
+        return None
+    spec, name = source.spec(), source.format_name()
+    source.close()
+    if name not in _FORMATS or spec.width < 1 or spec.height < 1 or spec.deep or spec.depth > 1:
+        return None
+    names = [str(n).rpartition(".")[2].upper() for n in spec.channelnames]
+    alpha = int(spec.alpha_channel) if spec.alpha_channel >= 0 else None
+    colours = tuple(names.index(n) for n in "RGB") if {"R", "G", "B"} <= set(names) else ()
+    others = tuple(k for k in range(spec.nchannels) if k != alpha)
+    if not colours and len(others) in (1, 3):  # two would be half of something
+        colours = others
+    depth = _DEPTHS.get(str(spec.format))
+    return Scan(path, name, spec.width, spec.height, depth, colours, alpha, spec)
+
+
+def _opened(path: Path) -> Any:
+    wanted = oiio.ImageSpec()
+    wanted.attribute("oiio:UnassociatedAlpha", 1)
+    source = oiio.ImageInput.open(str(path), wanted)
+    if source is None:
+        oiio.geterror()  # else it is printed when the process ends
+    return source
+
+
+def read_scan(scan: Scan, reduction: int = 1) -> tuple[Array, Array | None]:
+    """Samples (H, W, C) as stored, and alpha (H, W) from 0 to 1; C = 1 or 3.
+
+    Args:
+        scan: of the file.
+        reduction: whole factor; the picture is averaged over squares of so many px while it is
+            read, band by band, so that it is never held whole. Alpha is the least of a square.
+
+    Returns:
+        uint8, uint16 or float32; float32 of the same range where reduced.
+
+    Raises:
+        ImageError: channels that are no picture's.
+        OSError: a damaged file.
+    """
+    if not scan.channels:
+        names = ", ".join(str(n) for n in scan.spec.channelnames[:6])
+        raise ImageError(f"{scan.path} holds the channels {names}; one is read, or three")
+    if scan.depth is None:
+        raise ImageError(f"{scan.path} holds samples of type {scan.spec.format}")
+    parts = [_reduced(part, reduction, scan.alpha) for part in _bands(scan, reduction)]
+    pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    pixels = _upright(pixels, scan.attribute("Orientation"))
+    levels = pixels[..., scan.channels]
+    if scan.alpha is None:
+        return levels, None
+    most = {"8": 255.0, "16": 65535.0}.get(str(scan.depth), 1.0)
+    return levels, pixels[..., scan.alpha].astype(np.float32) / most
+
+
+def _bands(scan: Scan, reduction: int) -> Iterator[Array]:
+    """Rows (h, W, C), top to bottom, in multiples of the reduction; the rest is left out."""
+    source = _opened(scan.path)
+    if source is None:
+        raise OSError("it cannot be opened again")
+    kind = {"8": "uint8", "16": "uint16"}.get(str(scan.depth), "float")
+    if reduction == 1:
+        yield _checked(source, source.read_image(0, 0, 0, scan.spec.nchannels, kind))
+        source.close()
+        return
+    rows = scan.spec.tile_height or _ROWS
+    rest: Array | None = None
+    for top in range(0, scan.height, rows):
+        band = _checked(source, _strip(source, scan, top, min(scan.height, top + rows), kind))
+        band = band if rest is None else np.concatenate([rest, band])
+        whole = len(band) // reduction * reduction
+        rest = band[whole:].copy()
+        if whole:
+            yield band[:whole]
+    source.close()
+
+
+def _strip(source: Any, scan: Scan, top: int, bottom: int, kind: str) -> Array | None:
+    x, y, count = scan.spec.x, scan.spec.y, scan.spec.nchannels
+    if scan.spec.tile_width:
+        found = source.read_tiles(
+            0, 0, x, x + scan.width, y + top, y + bottom, 0, 1, 0, count, kind
+        )
+    else:
+        found = source.read_scanlines(0, 0, y + top, y + bottom, 0, 0, count, kind)
+    return None if found is None else np.asarray(found).reshape(bottom - top, scan.width, count)
+
+
+def _checked(source: Any, pixels: Array | None) -> Array:
+    told = source.geterror() if source.has_error else ""
+    if pixels is None or told:
+        raise OSError(told.strip().splitlines()[0] if told else "its pixels cannot be read")
+    return np.asarray(pixels).reshape(*pixels.shape[:2], -1)
+
+
+def _reduced(band: Array, factor: int, alpha: int | None) -> Array:
+    if factor == 1:
+        return band
+    h, w = (n // factor for n in band.shape[:2])
+    squares = band[:, : w * factor].reshape(h, factor, w, factor, -1)
+    mean: Array = squares.mean((1, 3), dtype=np.float32)
+    if alpha is not None:
+        mean[..., alpha] = squares[..., alpha].min((1, 3))
+    return mean
+
+
+def _upright(pixels: Array, orientation: Any) -> Array:
+    """Turned as a camera noted that it was held (EXIF, 1 to 8)."""
+    turns = {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}
+    if not isinstance(orientation, int) or not 2 <= orientation <= 8:
+        return pixels
+    turned = np.rot90(pixels, turns.get(orientation, 0))
+    return turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned
