@@ -63,9 +63,7 @@ def imageio(monkeypatch):
 
 
 @pytest.mark.parametrize(("sides", "even"), [((5, 7), (6, 8)), ((6, 8), (6, 8)), ((5, 8), (6, 8))])
-def test_an_mp4_has_even_sides_and_takes_its_place_when_it_is_whole(
-    imageio, tmp_path, sides, even
-):
+def test_an_mp4_has_even_sides_and_takes_its_place_when_it_is_whole(imageio, tmp_path, sides, even):
     film(*sides).write(tmp_path / "film.mp4")
     assert [frame.shape for frame in imageio.frames] == [(*even, 3)] * len(imageio.frames)
     shown = [int(frame.mean()) for frame in imageio.frames]
