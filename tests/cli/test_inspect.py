@@ -169,7 +169,7 @@ def test_energy_by_hand(gcn, trained, box):
 
 
 def test_a_foreign_image_lies_far_from_the_samples_and_from_the_exemplar(gcn, trained, tmp_path):
-    """Its tilt is that of plain convolutions: below the samples' if flat, above it in stripes."""
+    """Its tilt is that of plain convolutions: below the samples' if flat, far above in stripes."""
     saved = load_checkpoint(trained["plain"])
     stripes = 120 + 90 * torch.sin(torch.arange(32) * 0.8).sign().expand(3, 32, -1)
     places = {}

@@ -30,6 +30,18 @@ def test_the_gradient_is_the_fields(case, draw_weights, draw_images):
         torch.testing.assert_close(a, b)
 
 
+def test_windows_within_the_image_know_no_padding(draw_weights, draw_images):
+    net = ConvNet((LayerSpec(3, 4, 2, 1), LayerSpec(2, 3, 1, 2)), 2)
+    weights, images = (
+        draw_weights(net),
+        (draw_images(2, 2, 12, 13), draw_images(2, 2, 12, 13, seed=4)),
+    )
+    want = likelihood.likelihood_gradient(net, weights, *images, "valid")
+    found = likelihood_gradient(net, weights, *images, "valid", torch.float64)
+    for a, b in zip(found.weights, want.weights, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
 def test_equal_images_give_exactly_zero(case, draw_weights, draw_images):
     net, boundary = case.net, "bounded" if case.boundary == "bounded" else "valid"
     weights, (images, _) = draw_weights(net), _two_sets(case, draw_images)

@@ -215,14 +215,20 @@ def _set(data, keys, value):
     data[keys[-1]] = value
 
 
+def _one_nan(*shape):
+    """Noughts, and in a corner what is no number."""
+    tensor = torch.zeros(shape)
+    tensor[(-1,) * len(shape)] = torch.nan
+    return tensor
+
+
 DAMAGE = {
     "weights of another shape": (("model", "weights", 0), torch.zeros(4, 1, 5, 5), "do not fit"),
     "biases of another shape": (("model", "weights", 1), torch.zeros(5), "biases do not fit"),
-    "weights not finite": (
-        ("model", "weights", 0),
-        torch.full((4, 1, 4, 4), torch.nan),
-        "not finite",
-    ),
+    "weights not finite": (("model", "weights", 0), _one_nan(4, 1, 4, 4), "not finite"),
+    "biases not finite": (("model", "weights", 1), _one_nan(4), "not finite"),
+    "chains not finite": (("state", "chains"), _one_nan(2, 1, 16, 16), "not finite"),
+    "images not finite": (("observed",), _one_nan(1, 1, 24, 24), "not finite"),
     "a layer too few": (("model", "weights"), [torch.zeros(4, 1, 4, 4), torch.zeros(4)], "fit"),
     "path of another shape": (("model", "path", 0, 0), torch.zeros(4, 1, 5, 5), "do not fit"),
     "no model": (("model",), {}, "damaged"),
@@ -234,11 +240,13 @@ DAMAGE = {
     "images that are none": (("observed",), "here", "damaged"),
     "a bad config": (("config", "langevin", "eps"), 1e9, "below 2 sigma"),
     "state of another shape": (("state", "weights", 0), torch.zeros(4, 1, 9, 9), "fit"),
-    "state not finite": (
-        ("state", "weights", 0),
-        torch.full((4, 1, 4, 4), torch.nan),
-        "not finite",
+    "state not finite": (("state", "weights", 0), _one_nan(4, 1, 4, 4), "not finite"),
+    "an average too short": (
+        ("state", "average"),
+        [torch.zeros(4, 1, 4, 4), torch.zeros(4)],
+        "fit",
     ),
+    "chains of other colours": (("state", "chains"), torch.zeros(2, 3, 16, 16), "do not fit"),
     "chains of another shape": (("state", "chains"), torch.zeros(2, 3), "damaged"),
     "a stage that is not there": (("state", "stage"), 7, "damaged"),
     "an update that is not there": (("state", "update"), -1, "damaged"),

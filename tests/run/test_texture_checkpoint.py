@@ -12,6 +12,7 @@ from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gcn_cli.run.config import validate
 from gcn_cli.run.jobs import Job, mean_colour
 from gcn_cli.run.kinds import open_course
+from gcn_cli.run.texture_packing import pack_model, unpack_model
 
 PIXELS = 48
 
@@ -75,6 +76,19 @@ def test_round_trip_is_equal(saved, path):
     assert back.fingerprint == saved.fingerprint
 
 
+def test_sizes_follow_one_another_by_halves(saved):
+    first, second = saved.model.sizes
+    for reductions, good in (((4, 2, 1), True), ((8, 4), True), ((4, 1), False), ((1, 2), False)):
+        sizes = [replace((first, second, second)[k], reduction=r) for k, r in enumerate(reductions)]
+        data = pack_model(replace(saved.model, sizes=tuple(sizes)))
+        if good:
+            told = unpack_model(data, saved.mean)
+            assert tuple(size.reduction for size in told.sizes) == reductions
+        else:
+            with pytest.raises(ValueError, match="do not follow"):
+                unpack_model(data, saved.mean)
+
+
 def test_the_file_says_its_kind_and_its_version(write):
     data = torch.load(write(), weights_only=True)
     assert (data["format"], data["version"], data["kind"]) == ("gcn-checkpoint", 2, "texture")
@@ -109,7 +123,11 @@ DAMAGE = {
     "another kind": (("kind",), "field", "different kinds"),
     "a config of another kind": (("config", "kind"), "field", "unknown key"),
     "weights of another shape": ((*SIZE, "weights", 0), torch.zeros(8, 3, 5, 5), "do not fit"),
-    "weights not finite": ((*SIZE, "weights", 0), torch.full((8, 6, 4, 4), NAN), "not finite"),
+    "weights not finite": (
+        (*SIZE, "weights", 0),
+        torch.tensor([0.0] * 767 + [NAN]).view(8, 6, 4, 4),
+        "not finite",
+    ),
     "whole numbers": ((*SIZE, "weights", 0), torch.zeros(8, 3, 4, 4, dtype=torch.int32), "fit"),
     "a tensor too few": ((*SIZE, "weights"), [torch.zeros(8, 3, 4, 4)], "do not fit"),
     "levels that rise": ((*SIZE, "levels"), torch.tensor([1.0, 2.0]), "do not fall"),

@@ -1,0 +1,133 @@
+"""Fresh samples on disk: in batches, with their story, previews of tiles, and a grid."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from gcn_cli.engine import Machine
+from gcn_cli.errors import DeviceError, DivergenceError, GcnError
+from gcn_cli.images.files import load_image
+from gcn_cli.run.gallery import Gallery, draw, file_name, tiled
+from gcn_cli.run.progress import NullProgress
+from gcn_cli.run.sampling import Frame, Request
+
+CPU = Machine(torch.device("cpu"), torch.bfloat16)
+
+
+class Artist:
+    """Draws flat pictures of a seed's level, one px larger than asked for, in two steps."""
+
+    def __init__(self, steps=2, error=None, level=float):
+        self.batches, self.steps, self.error, self.level = [], steps, error, level
+
+    def frames(self, request, machine):
+        self.batches.append(request.seeds)
+        images = torch.stack(
+            [
+                torch.full((1, request.height + 1, request.width + 1), self.level(s))
+                for s in request.seeds
+            ]
+        )
+        for step in range(self.steps):
+            yield Frame(step, self.steps - 1, lambda: images[0], lambda: images)
+            if self.error:
+                raise self.error
+
+
+class Told(NullProgress):
+    def __init__(self):
+        self.lines = []
+
+    def start(self, total, description):
+        self.lines.append(f"{description} of {total}")
+
+    def update(self, done, fields):
+        self.lines.append(done)
+
+    def close(self):
+        self.lines.append("closed")
+
+
+def test_seeds_are_drawn_in_batches_cut_to_size_and_only_the_first_is_watched():
+    artist, progress, seen = Artist(), Told(), []
+    drawn = dict(draw(artist, Request(5, 4, (7, 3, 9)), CPU, progress, 2, seen.append))
+    assert artist.batches == [(7, 3), (9,)]
+    assert list(drawn) == [7, 3, 9]
+    for seed, image in drawn.items():
+        assert torch.equal(image, torch.full((1, 4, 5), float(seed)))
+    assert [tuple(image.shape) for image in seen] == [(1, 4, 5)] * 2
+    one, two = ["seed 7..3 of 1", 0, 1, "closed"], ["seed 9 of 1", 0, 1, "closed"]
+    assert progress.lines == one + two
+
+
+def test_what_goes_wrong_is_told_in_a_sentence_and_progress_is_closed():
+    request = Request(5, 4, (1,))
+    for artist, kind, words in (
+        (Artist(steps=0), GcnError, "takes no sampling steps"),
+        (Artist(error=torch.OutOfMemoryError()), DeviceError, "smaller --size or --batch"),
+        (Artist(error=RuntimeError("of another kind")), RuntimeError, "of another kind"),
+        (Artist(level=lambda seed: float("nan")), DivergenceError, "ran away"),
+        (Artist(level=lambda seed: float("inf")), DivergenceError, "ran away"),
+    ):
+        progress = Told()
+        with pytest.raises(kind, match=words):
+            list(draw(artist, request, CPU, progress, 1))
+        assert progress.lines[-1] == "closed"
+
+
+@pytest.fixture
+def gallery():
+    saved = SimpleNamespace(fingerprint="abc", config=SimpleNamespace(name="plain"))
+    return lambda *request: Gallery(saved, Request(*request), CPU)
+
+
+def test_a_tile_is_laid_beside_itself(gallery, tmp_path):
+    image = torch.arange(6.0).view(1, 2, 3)
+    for tile, name, shape in (("x", "2x1", (2, 6)), ("y", "1x2", (4, 3)), ("xy", "2x2", (4, 6))):
+        told, preview = tiled(image, tile)
+        assert (told, preview.shape[1:]) == (f"tiled{name}", shape)
+        assert torch.equal(preview[:, :2, :3], image)
+        assert torch.equal(preview[:, -2:, -3:], image)
+    made = gallery(3, 2, (4,), "x")
+    made.add(tmp_path / "deep" / "a.png", 4, image)
+    assert [path.name for path in made.paths] == ["a.png", "a-tiled2x1.png"]
+    assert torch.equal(load_image(made.paths[1]), image.repeat(1, 1, 2))
+    made.add_grid(tmp_path)
+    assert len(made.paths) == 2  # one picture needs no grid
+
+
+def test_a_grid_shows_smaller_copies_and_names_all_its_seeds(gallery, tmp_path):
+    seeds = tuple(range(10, 50))
+    made = gallery(800, 300, seeds)
+    for seed in seeds:
+        made.add(tmp_path / file_name(made.request, seed), seed, torch.full((1, 300, 800), 90.0))
+    assert made.paths[0].name == "sample-800x300-seed10.png"
+    assert {tuple(image.shape) for image in made._small} == {(1, 144, 384)}
+    made.add_grid(tmp_path)
+    assert load_image(tmp_path / "grid.png").shape == (1, 6 * 148 + 4, 6 * 388 + 4)
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.text["gcn:seed"] == ",".join(map(str, seeds[:36]))
+    with Image.open(made.paths[3]) as picture:
+        text = picture.text
+    assert (text["gcn:seed"], text["gcn:size"], text["gcn:precision"]) == (
+        "13", "800x300", "bfloat16",
+    )  # fmt: skip
+
+
+def test_small_pictures_stay_as_they_are_in_a_grid_and_thin_ones_keep_a_pixel(gallery, tmp_path):
+    made = gallery(4, 4, (0, 1))
+    picture = torch.rand(1, 384, 200) * 255
+    made.add(tmp_path / "a.png", 0, picture)
+    made.add(tmp_path / "b.png", 1, torch.zeros(1, 1, 2000))
+    assert torch.equal(made._small[0], picture)
+    assert made._small[1].shape == (1, 1, 384)
+
+
+def test_a_disk_that_refuses_is_told(gallery, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(GcnError, match="cannot write"):
+        gallery(2, 2, (0,)).add(tmp_path / "file" / "a.png", 0, torch.zeros(1, 2, 2))
