@@ -57,8 +57,20 @@ SYNTHESIZE = [
     ("--seeds one", "seeds read like 0,3,10-20"),
     ("--n 2 -o -", "writes one picture to stdout"),
     ("--n 2 -o {box}/a.png", "one file for 2 pictures"),
-    ("-o {box}/a.jpg", "pictures are written as PNG"),
+    ("-o {box}/a.xyz", "a.xyz has no suffix of a format that is written: .png, .tif"),
+    ("-o {box}/a.gif", "a.gif has no suffix of a format that is written"),
     ("-o {box}/plain.yaml", "is a file; give a folder"),
+    ("-o {box}/plain.yaml/below", "plain.yaml is a file, not a folder to write to"),
+    ("-o {box}/small.png", "small.png exists already; --overwrite replaces it"),
+    ("-o {box}/a.png --video {box}/plain.gif/b.gif --depth 12", "--depth is one of 8, 16, half"),
+    ("-o {box}/a.jpg --depth 16", ".jpg holds a depth of 8, not of 16"),
+    ("-o - --depth half", ".png holds a depth of 8 or 16, not of half"),
+    ("-o {box}/a.webp --size 16384x8", "its format holds 16383 px a side"),
+    ("-o {box}/a.png --name {{seed}}", "--name is for files in a folder"),
+    ("--name {{sed}}", "--name holds {{stem}}, {{seed}}"),
+    ("--name {{seed:x.y}}", "does not read like that"),
+    ("--name a/{{seed}}", "--name gives names of files; 'a/0' is none"),
+    ("--name a --n 2", "calls several pictures alike"),
     ("--video {box}/a.avi", "a video ends in .gif or .mp4"),
     ("--temperature inf", "finite"),
 ]
@@ -95,7 +107,7 @@ def test_synthesize_refuses(gcn, box, run, listing, words, sentence):
     folder = run()
     before = listing(box), listing(folder)
     line = _refused(gcn("synthesize", "--ckpt", folder, *_words(words, box, folder)))
-    assert sentence in line
+    assert sentence.format() in line
     assert (listing(box), listing(folder)) == before
 
 

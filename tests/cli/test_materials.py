@@ -8,12 +8,13 @@ import json
 import pytest
 import torch
 
-from gcn_cli.images.files import load_image, save_png
+from gcn_cli.images.files import load_image, read_picture, save_picture, save_png
 from gcn_cli.images.maps import unit_normals
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.run.experiment import Stop
 
 FILES = {"slate_Color.png", "slate_NormalGL.png", "slate_Roughness.png", "slate_Metalness.png"}
+FILES |= {"slate_Displacement.png"}
 
 
 def _write_maps(folder, seed: int = 0, side: int = 64) -> None:
@@ -28,6 +29,7 @@ def _write_maps(folder, seed: int = 0, side: int = 64) -> None:
     }
     for name, picture in maps.items():
         save_png(folder / f"slate_{name}.png", picture)
+    save_picture(folder / "slate_Displacement.png", 100 + 30.3 * bumps, "16", "data")
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +49,13 @@ def learned(gcn, box, slate, tmp_path_factory):
 
 def test_maps_of_a_folder_are_one_model(learned):
     saved = load_checkpoint(learned)
-    assert saved.observed.shape == (1, 6, 64, 64)
+    assert saved.observed.shape == (1, 7, 64, 64)
     assert [one.name for one in saved.material.maps] == [
         "color",
         "normal",
         "roughness",
         "metalness",
+        "height",
     ]
     assert load_image(learned / "reals.png").shape[0] == 3
 
@@ -69,6 +72,8 @@ def test_a_sample_is_every_map_under_its_own_name(gcn, learned, tmp_path, listin
     assert len(result.stdout.splitlines()) == len(wanted) + 1
     first = tmp_path / folders[0]
     assert load_image(first / "slate_Metalness.png").eq(255).all()
+    depths = {file: read_picture(first / file).depth for file in FILES}
+    assert {file for file, depth in depths.items() if depth == "16"} == {"slate_Displacement.png"}
     normal = load_image(first / "slate_NormalGL.png") / 127.5 - 1
     assert float((normal.norm(dim=0) - 1).abs().max()) < 0.01  # bytes are 1/127 apart
 
@@ -88,6 +93,7 @@ def test_a_material_goes_on_where_it_stopped(gcn, learned, box, slate, tmp_path,
 
 def test_maps_named_by_hand_are_the_same_material(gcn, box, slate, learned, tmp_path):
     named = [f"{kind.lower()}={slate / f'slate_{kind}.png'}" for kind in ("Metalness", "Color")]
+    named += [f"height={slate / 'slate_Displacement.png'}"]
     named += [f"nrm={slate / 'slate_NormalGL.png'}", f"Rough={slate / 'slate_Roughness.png'}"]
     told = [word for one in named for word in ("--maps", one)]
     result = gcn("train", *told, "--config", box / "texture.yaml", "--out", tmp_path)
@@ -100,7 +106,7 @@ def test_maps_named_by_hand_are_the_same_material(gcn, box, slate, learned, tmp_
 
 def test_what_is_planned_tells_the_maps(gcn, box, slate):
     result = gcn("train", "--images", slate, "--config", box / "texture.yaml", "--dry-run")
-    assert "color (3), normal (2), roughness (1), metalness (constant)" in result.stderr
+    assert "color (3), normal (2), roughness (1), metalness (constant), height (1)" in result.stderr
 
 
 def test_maps_are_compared_one_by_one_and_with_one_another(gcn, tmp_path):
@@ -115,10 +121,24 @@ def test_maps_are_compared_one_by_one_and_with_one_another(gcn, tmp_path):
     for name in ("fits", "torn"):
         result = gcn("evaluate", "--exemplar", slate, "--samples", tmp_path / name, "--json")
         told = json.loads(result.stdout)
-        assert set(told["scores"]) == {"color", "normal", "roughness", "metalness"}
+        assert set(told["scores"]) == {"color", "normal", "roughness", "metalness", "height"}
         errors.append(told["cross_map"])
     assert errors[0] < 0.3
     assert errors[1] > 0.5
+
+
+def test_what_stands_in_the_way_is_named_and_kept(gcn, learned, tmp_path):
+    words = ("synthesize", "--ckpt", learned, "--size", 32, "--out", tmp_path)
+    assert gcn(*words).exit_code == 0
+    height = tmp_path / "sample-32x32-seed0" / "slate_Displacement.png"
+    before = height.read_bytes()
+    height.with_name("slate_Color.png").unlink()
+    result = gcn(*words)
+    assert result.exit_code == 2
+    assert "exists already; --overwrite replaces it" in result.stderr
+    assert height.read_bytes() == before
+    assert gcn(*words, "--overwrite", "--depth", "8").exit_code == 0
+    assert read_picture(height).depth == "8"
 
 
 @pytest.mark.parametrize(

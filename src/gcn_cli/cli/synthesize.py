@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcn_cli.cli.options import Checkpoint, Device, Precision, Quiet, examples
+from gcn_cli.cli.options import Checkpoint, Device, Precision, Quiet, examples, say
 from gcn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ _EXAMPLES = examples(
     "gcn synthesize --ckpt runs/00007-brick --size 512x384 --n 4",
     "gcn synthesize --ckpt runs/00007-brick --tile xy --out tiles",
     "gcn synthesize --ckpt runs/00007-brick --seeds 0,3,10-20",
+    "gcn synthesize --ckpt runs/00007-brick -o brick.tif --depth 16",
+    "gcn synthesize --ckpt runs/00007-brick --name '{stem}-{seed:04d}-{size}' --n 4",
     "gcn synthesize --ckpt runs/00007-brick -o - > brick.png",
 )
-_OTHER_FORMATS = (".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 _TILINGS = ("none", "x", "y", "xy")
 
 
@@ -55,9 +56,20 @@ def synthesize(
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", "-o", metavar="DIR|FILE.png|-", help="By default RUN/synthesized; - is stdout."
+            "--out", "-o", metavar="DIR|FILE|-", help="By default RUN/synthesized; - is stdout."
         ),
     ] = None,
+    depth: Annotated[
+        str | None,
+        typer.Option("--depth", help="8, 16, half or float; by default the exemplar's."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="TEXT", help="Of files in DIR: {stem}, {seed}, {size}."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that exist.")
+    ] = False,
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Samples at once; a matter of memory only.")
     ] = None,
@@ -76,21 +88,27 @@ def synthesize(
 ) -> None:
     """Draw fresh samples of any size.
 
-    Prints the path of every file written: one picture per seed, and a grid of several. Of a
-    material it is one folder per seed, which holds every map under its own name.
+    Prints the path of every file written: one picture per seed, and a grid of several. The suffix
+    of FILE says the format: .png, .tif, .exr, .jpg, .webp, .tga, .bmp. Nothing that exists is
+    replaced without --overwrite. Of a material it is one folder per seed, which holds every map
+    under its own name.
     A seed gives the same picture alone or among others, on the same kind of machine.
     """
     from gcn_cli.engine import choose_machine
-    from gcn_cli.images.files import png_bytes
     from gcn_cli.images.video import Film, check_video
     from gcn_cli.run.checkpoint import load_checkpoint
-    from gcn_cli.run.gallery import Gallery, artist_of, draw, file_name
+    from gcn_cli.run.gallery import Gallery, artist_of, draw
     from gcn_cli.run.jobs import shown
+    from gcn_cli.run.outputs import check_new, is_file_name, plan_outputs
     from gcn_cli.run.progress import make_progress
     from gcn_cli.run.sampling import USUAL
 
     request = _request(size or str(USUAL), n, seed, seeds, tile, temperature)
-    _check_out(out, len(request.seeds))
+    stream = out == "-"
+    if stream and len(request.seeds) > 1:
+        raise UsageError(f"-o - writes one picture to stdout; {len(request.seeds)} were asked for")
+    if out is not None and not stream:
+        is_file_name(Path(out))  # refuses before a checkpoint is read
     if video is not None:
         check_video(video)
     saved = load_checkpoint(ckpt)
@@ -101,27 +119,35 @@ def synthesize(
         height, width = artist.usual
         request = replace(request, height=height, width=width)
     artist.canvas(request)  # refuses sizes that do not fit
-    folder = (ckpt if ckpt.is_dir() else ckpt.parent) / "synthesized"
-    target = folder if out is None else Path(out)
+    folder = ckpt if ckpt.is_dir() else ckpt.parent
+    target = folder / "synthesized" if out is None else Path("stdout.png" if stream else out)
+    outputs = plan_outputs(saved, request, target, _stem(folder), depth, name, preview)
+    films = [] if video is None else [video]
+    check_new([*([] if stream else outputs.every()), *films], folder, overwrite)
+    if outputs.note:
+        say(outputs.note, quiet)
     film = Film() if video is not None else None
-    gallery = Gallery(saved, request, machine, preview)
+    gallery = Gallery(saved, request, machine, outputs)
     at_once = artist.batch(request, machine, batch)
     watch = None if film is None else lambda image: film.add(shown(saved.material, image))
     pictures = draw(artist, request, machine, make_progress(quiet), at_once, watch)
     for number, picture in pictures:
-        if out == "-":
-            sys.stdout.buffer.write(png_bytes(picture, gallery.text(number)))
-            continue
-        single = target.suffix.lower() == ".png"
-        gallery.add(target if single else target / file_name(request, number), number, picture)
-    if out != "-":
-        gallery.add_grid(target)
+        if stream:
+            sys.stdout.buffer.write(gallery.encoded(number, picture))
+        else:
+            gallery.add(number, picture)
     if film is not None and video is not None:
         film.write(video)
-        gallery.paths.append(video)
-    if out != "-":
-        for path in gallery.paths:
+    if not stream:
+        gallery.add_grid()
+        for path in (*gallery.paths, *films):
             typer.echo(str(path))
+
+
+def _stem(folder: Path) -> str:
+    """What a run is called, without its number."""
+    number, dash, name = folder.resolve().name.partition("-")
+    return name if dash and number.isdigit() else folder.resolve().name
 
 
 def _request(
@@ -141,21 +167,5 @@ def _request(
 def _check_material(is_one: bool, out: str | None, preview: bool) -> None:
     if preview and not is_one:
         raise UsageError("--preview lights a material's maps; this model is of a picture")
-    if is_one and out is not None and (out == "-" or out.lower().endswith(".png")):
-        raise UsageError(f"a material is several files; {out} is one: give a folder")
-
-
-def _check_out(out: str | None, count: int) -> None:
-    if out is None:
-        return
-    if out != "-" and not out.lower().endswith(".png"):
-        if Path(out).suffix.lower() in _OTHER_FORMATS:
-            raise UsageError(f"pictures are written as PNG; {out} is something else")
-        if Path(out).is_file():
-            raise UsageError(f"{out} is a file; give a folder, a .png or -")
-    if count == 1:
-        return
-    if out == "-":
-        raise UsageError(f"-o - writes one picture to stdout; {count} were asked for")
-    if out.lower().endswith(".png"):
-        raise UsageError(f"{out} is one file for {count} pictures; give a folder")
+    if is_one and out == "-":
+        raise UsageError("a material is several files; - is one: give a folder")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gcn_cli.errors import ImageError
 from gcn_cli.images.materials import MAPS, Kind, kind_of
+from gcn_cli.images.picture import DEPTHS, Depth
 
 CONTRAST = 50.0
 """Standard deviation, levels, that every map is scaled to."""
@@ -34,7 +35,7 @@ class Map:
 
     name: str
     file: str
-    depth: str
+    depth: Depth
     gains: tuple[float, ...]
     levels: tuple[float, ...]
 
@@ -104,14 +105,19 @@ class Material:
 
 def _unpacked(data: Mapping[str, Any]) -> Map:
     gains, levels = (tuple(float(x) for x in data[key]) for key in ("gains", "levels"))
-    name, file, depth = (str(data[key]) for key in ("name", "file", "depth"))
-    fits = name in MAPS and 1 <= len(gains) == len(levels) <= 4 and file == Path(file).name
+    name, file, depth = str(data["name"]), str(data["file"]), data["depth"]
+    fits = (
+        name in MAPS
+        and depth in DEPTHS
+        and 1 <= len(gains) == len(levels) <= 4
+        and file == Path(file).name
+    )
     if not fits or not all(math.isfinite(x) and x >= 0 for x in (*gains, *levels)):
         raise ValueError("the maps of the material do not fit together")
     return Map(name, file, depth, gains, levels)
 
 
-def measure(pictures: Mapping[str, tuple[Tensor, str, str]]) -> Material:
+def measure(pictures: Mapping[str, tuple[Tensor, str, Depth]]) -> Material:
     """The material of maps by name: picture (c, H, W) in grey levels, stem of its file, depth.
 
     Raises:
@@ -128,7 +134,7 @@ def measure(pictures: Mapping[str, tuple[Tensor, str, str]]) -> Material:
     return Material(maps)
 
 
-def _measured(name: str, picture: Tensor, file: str, depth: str) -> Map:
+def _measured(name: str, picture: Tensor, file: str, depth: Depth) -> Map:
     kind = kind_of(name)
     if kind == "normal" and picture.shape[0] != 3:
         raise ImageError(f"a normal map has three channels, not {picture.shape[0]}")

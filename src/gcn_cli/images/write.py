@@ -50,6 +50,7 @@ _PILLOW: dict[str, tuple[str, dict[str, Any]]] = {
     ".tga": ("TGA", {"compression": "tga_rle"}),
     ".bmp": ("BMP", {}),
 }
+_MOST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500, ".tga": 65535}  # px
 _TYPES = {"8": "uint8", "16": "uint16", "half": "half", "float": "float"}
 
 
@@ -76,6 +77,17 @@ def check_format(path: str | Path, depth: Depth | None = None) -> None:
         raise ImageError(
             f"{suffix} holds a depth of {held}, not of {depth}; {', '.join(others)} would"
         )
+
+
+def check_sides(path: str | Path, height: int, width: int) -> None:
+    """Refuse, before any work, a picture too large for its format.
+
+    Raises:
+        ImageError: it is.
+    """
+    most = _MOST_SIDE.get(Path(path).suffix.lower())
+    if most is not None and max(height, width) > most:
+        raise ImageError(f"{path} would be {width}x{height} px; its format holds {most} px a side")
 
 
 def check_folder(folder: str | Path) -> None:

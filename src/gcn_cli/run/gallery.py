@@ -12,7 +12,7 @@ from torch import Tensor
 from gcn_cli import __version__
 from gcn_cli.engine import Machine, is_out_of_memory
 from gcn_cli.errors import DeviceError, DivergenceError, GcnError
-from gcn_cli.images.files import save_png
+from gcn_cli.images.files import Depth, Role, png_bytes, save_picture
 from gcn_cli.images.lit import lit_plane, lit_sphere
 from gcn_cli.images.maps import Material
 from gcn_cli.images.materials import points_down
@@ -20,12 +20,12 @@ from gcn_cli.images.sheets import image_grid, resize
 from gcn_cli.run.checkpoint import Checkpoint
 from gcn_cli.run.jobs import shown
 from gcn_cli.run.kinds import KINDS
+from gcn_cli.run.outputs import LIT, Outputs
 from gcn_cli.run.progress import Progress
-from gcn_cli.run.sampling import Artist, Frame, Request, batches, cut
+from gcn_cli.run.sampling import REPEATS, Artist, Frame, Request, batches, cut
 
 _GRID_MOST = 36  # pictures in a grid
 _GRID_SIDE = 384  # px of a picture in a grid, at most
-_REPEATS = {"x": (1, 2), "y": (2, 1), "xy": (2, 2)}  # rows and columns of a preview
 
 Watcher = Callable[[Tensor], None]
 """Sees the first chain (C, H, W) of the first batch, cut to size, while it moves."""
@@ -101,10 +101,10 @@ def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> d
     }
 
 
-def tiled(image: Tensor, tile: str) -> tuple[str, Tensor]:
-    """A preview of a seamless picture (C, H, W) laid beside itself, and what to call it."""
-    rows, columns = _REPEATS[tile]
-    return f"tiled{columns}x{rows}", image.repeat(1, rows, columns)
+def tiled(image: Tensor, tile: str) -> Tensor:
+    """A seamless picture (C, H, W) laid beside itself."""
+    rows, columns = REPEATS[tile]
+    return image.repeat(1, rows, columns)
 
 
 @dataclass
@@ -114,7 +114,7 @@ class Gallery:
     saved: Checkpoint
     request: Request
     machine: Machine
-    preview: bool = False
+    outputs: Outputs
     paths: list[Path] = field(default_factory=list)
     _small: list[Tensor] = field(default_factory=list)
 
@@ -122,17 +122,21 @@ class Gallery:
         """What the picture of a seed says about itself."""
         return story(self.saved, self.request, seed, self.machine)
 
-    def add(self, path: Path, seed: int, image: Tensor) -> None:
+    def encoded(self, seed: int, image: Tensor) -> bytes:
+        """One picture as PNG."""
+        return png_bytes(image, self.text(seed), self.outputs.depth, self.outputs.role)
+
+    def add(self, seed: int, image: Tensor) -> None:
         """Write one picture, and its preview where it tiles; of a material a folder of maps."""
-        text, material = self.text(seed), self.saved.material
-        if material is None:
-            self._write(path, image, text)
+        text, path = self.text(seed), self.outputs.files[self.request.seeds.index(seed)]
+        picture, material = shown(self.saved.material, image), self.saved.material
+        if material is not None:
+            self._add_maps(path, material, image, text)
         else:
-            self._add_maps(path.with_suffix(""), material, image, text)
-        picture = shown(material, image)
-        if self.request.tile != "none" and material is None:
-            name, preview = tiled(image, self.request.tile)
-            self._write(path.with_name(f"{path.stem}-{name}.png"), preview, text)
+            depth, role, preview = self.outputs.depth, self.outputs.role, self.outputs.preview(path)
+            self._write(path, image, text, depth, role)
+            if preview is not None:
+                self._write(preview, tiled(image, self.request.tile), text, depth, role)
         if len(self._small) < _GRID_MOST:
             factor = min(1.0, _GRID_SIDE / max(image.shape[-2:]))
             h, w = (max(1, round(n * factor)) for n in picture.shape[-2:])
@@ -143,33 +147,34 @@ class Gallery:
     ) -> None:
         """Every map under its file's own name, and a look at them under one light."""
         maps = material.decode(image)
-        for one in material.maps:
+        for one in self.outputs.maps:
             told = {**text, "gcn:map": one.name}
-            self._write(folder / f"{one.file}.png", maps[one.name], told)
-        if self.preview:
+            self._write(folder / one.file, maps[one.name], told, one.depth, one.role)
+        if self.outputs.lit:
             down = any(one.name == "normal" and points_down(one.file) for one in material.maps)
             plane = lit_plane(maps, down)
-            side = min(512, *plane.shape[-2:])
-            sphere = lit_sphere(maps, side, down)
-            self._write(folder / "preview.png", image_grid([plane, sphere], columns=2), text)
+            sphere = lit_sphere(maps, min(512, *plane.shape[-2:]), down)
+            self._write(folder / LIT, image_grid([plane, sphere], columns=2), text)
 
-    def add_grid(self, folder: Path) -> None:
+    def add_grid(self) -> None:
         """Write all pictures on one sheet, where there are several."""
-        if len(self._small) > 1:
+        if self.outputs.grid is not None:
             seeds = self.request.seeds[: len(self._small)]
             text = {**self.text(seeds[0]), "gcn:seed": ",".join(map(str, seeds))}
             columns = 1 if self.saved.material else None
-            self._write(folder / "grid.png", image_grid(self._small, columns), text)
+            self._write(self.outputs.grid, image_grid(self._small, columns), text)
 
-    def _write(self, path: Path, image: Tensor, text: dict[str, str]) -> None:
+    def _write(
+        self,
+        path: Path,
+        image: Tensor,
+        text: dict[str, str],
+        depth: Depth = "8",
+        role: Role = "colour",
+    ) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_png(path, image, text)
+            save_picture(path, image, depth, role, text)
         except OSError as error:
             raise GcnError(f"cannot write {path}: {error.strerror}") from error
         self.paths.append(path)
-
-
-def file_name(request: Request, seed: int) -> str:
-    """``sample-<WxH>-seed<k>.png``."""
-    return f"sample-{request.width}x{request.height}-seed{seed}.png"

@@ -16,6 +16,8 @@ Tiling = Literal["none", "x", "y", "xy"]
 MAX_SIDE = 32768
 USUAL = 256
 """Side, px, of a picture where no size is asked for."""
+REPEATS = {"x": (1, 2), "y": (2, 1), "xy": (2, 2)}
+"""Rows and columns of a preview, by how a picture tiles."""
 _BATCH_SHARE = 0.25  # of the free memory that one batch of fresh chains may take
 _BATCH_BYTES = 2 * 2**30
 _BATCH_MOST = 16
