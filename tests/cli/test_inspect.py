@@ -237,3 +237,22 @@ def test_config_explains_its_keys(gcn):
     assert re.search(r"^seed: 5 +# \w", shown, flags=re.MULTILINE)
     assert gcn("config", "keys").stdout.startswith("# Config keys\n")
     assert json.loads(gcn("config", "schema").stdout)["title"] == "gcn config"
+
+
+def test_pictures_are_looked_at_before_learning(gcn, box):
+    result = gcn("inspect", "--images", box / "images")
+    assert result.exit_code == 0, result.stderr
+    assert "ash.png: 32x32 px, 3 channels, depth 8" in result.stdout
+    told = json.loads(gcn("inspect", "--images", box / "images", "--json").stdout)["images"]
+    assert [photo["name"] for photo in told] == ["ash.png", "bark.png"]
+    assert all(photo["advice"] for photo in told)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [((), "give --ckpt, or --images"), (("--images", "x", "--ckpt", "y"), "leave out the other")],
+)
+def test_either_a_model_or_pictures_are_inspected(gcn, words, said):
+    result = gcn("inspect", *words)
+    assert result.exit_code == 2
+    assert said in result.stderr

@@ -76,3 +76,12 @@ def test_one_job_an_image_or_one_of_all(tmp_path):
     save_png(tmp_path / "cork.png", _noise(1, 9, 9))
     with pytest.raises(ImageError, match="holds 2 sizes"):
         load_jobs(_config(), tmp_path, "joint")
+
+
+def test_uneven_light_is_evened_out_if_asked_for():
+    shadow = torch.exp(torch.linspace(0, -1.0, 64))
+    image = (100 + _noise(3, 64, 64) / 10) * shadow
+    assert torch.equal(prepare_image(_config(), image), image)
+    flat = prepare_image(_config("images.flatten=true"), image)
+    ends = [float(flat[..., cut].mean()) for cut in (slice(4, 20), slice(-20, -4))]
+    assert ends[0] / ends[1] < 1.15 < float(image[..., 4:20].mean() / image[..., -20:-4].mean())

@@ -11,7 +11,6 @@ import typer
 
 from gcn_cli.cli.options import (
     AsJson,
-    Checkpoint,
     Device,
     examples,
     print_json,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from gcn_cli.run.checkpoint import Checkpoint as Saved
 
 _EXAMPLES = examples(
+    "gcn inspect --images photo.jpg",
     "gcn inspect --ckpt runs/00007-brick",
     "gcn inspect --ckpt runs/00007-brick --image brick.png --samples 4 --out report",
     "gcn inspect --ckpt runs/00007-brick --json | jq .training.verdict",
@@ -50,7 +50,13 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    ckpt: Checkpoint,
+    ckpt: Annotated[
+        Path | None, typer.Option("--ckpt", metavar="RUN", help="A run folder, or its run.pt.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Before learning: what pictures are as exemplars."),
+    ] = None,
     image: Annotated[
         Path | None,
         typer.Option("--image", help="Measure this image too: is it what the model learned?"),
@@ -73,10 +79,17 @@ def inspect(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a model is and how well it learned.
+    """Tell what a model is and how well it learned; with --images, what is to be learned from.
 
     With --out also pictures: filters, training curve, reconstruction, samples.
     """
+    if images is not None:
+        if ckpt is not None or image is not None or out is not None:
+            raise UsageError("--images is looked at by itself; leave out the other options")
+        _photos(images, as_json)
+        return
+    if ckpt is None:
+        raise UsageError("what to inspect? give --ckpt, or --images before learning")
     from gcn_cli.engine import choose_machine
     from gcn_cli.images.files import load_image
     from gcn_cli.run.checkpoint import load_checkpoint
@@ -95,6 +108,20 @@ def inspect(
         told = _field(saved, ckpt, shown, samples or 0, machine, as_json, out)
     for path in told:
         say(str(path)) if as_json else typer.echo(str(path))
+
+
+def _photos(path: Path, as_json: bool) -> None:
+    """Tell of every picture that a path stands for."""
+    from gcn_cli.images.files import find_images, read_picture
+    from gcn_cli.report.photo import examine_photo
+
+    photos = [examine_photo(file, read_picture(file)) for file in find_images(path)]
+    if as_json:
+        print_json({"images": [photo.as_data() for photo in photos]})
+        return
+    for photo in photos:
+        for line in photo.told():
+            typer.echo(line)
 
 
 def _levels(text: str | None) -> tuple[float, ...] | None:

@@ -59,6 +59,9 @@ def train(
         bool | None,
         typer.Option("--each/--joint", help="One model per image, or one of all images."),
     ] = None,
+    flatten: Annotated[
+        bool, typer.Option("--flatten", help="Even out uneven light, as of photographs.")
+    ] = False,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Same as --set seed=.")] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -101,6 +104,7 @@ def train(
     if images is not None and maps:
         raise UsageError("--maps names the files of one material; leave out --images")
     overrides += [] if each is None else [f"images.mode={'each' if each else 'joint'}"]
+    overrides += ["images.flatten=true"] if flatten else []
     overrides += [] if seed is None else [f"seed={seed}"]
 
     from gcn_cli.engine import choose_machine, describe

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gcn_cli.errors import ImageError
 from gcn_cli.images.files import DEPTHS, Depth, Picture, find_images, read_picture
+from gcn_cli.images.light import flattened
 from gcn_cli.images.maps import Material, measure, side_by_side
 from gcn_cli.images.materials import FileSet, group_files, kind_of
 from gcn_cli.images.sheets import resize
@@ -249,7 +250,8 @@ def prepare_image(config: Config, image: Tensor) -> Tensor:
             image = (image * weights).sum(0, keepdim=True)
         elif grey:
             image = image[:1]
-    return fitted(config, image)
+    image = fitted(config, image)
+    return flattened(image) if config.images.flatten else image
 
 
 def fitted(config: Config, image: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ class ImagesConfig(Part):
     max_side: int = Field(
         default=0, ge=0, description="longest side, px; larger ones are shrunk; 0: any"
     )
+    flatten: bool = Field(default=False, description="whether uneven light is evened out")
     role: Literal["colour", "data"] = Field(
         default="colour", description="colour: profiles become sRGB; data: numbers as stored"
     )
