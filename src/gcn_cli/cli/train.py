@@ -10,12 +10,14 @@ import typer
 
 from gcn_cli.cli.options import Device, Precision, Quiet, examples, parse_duration, say
 from gcn_cli.cli.signals import stopping
-from gcn_cli.errors import DivergenceError, Interrupted, UsageError
+from gcn_cli.errors import DivergenceError, GcnError, ImageError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from gcn_cli.engine import Machine
     from gcn_cli.run.course import Course
     from gcn_cli.run.experiment import Stop, TrainResult
+    from gcn_cli.run.jobs import Wish
+    from gcn_cli.run.schema import Config
 
 _EXAMPLES = examples(
     "gcn train --images brick.png",
@@ -32,8 +34,19 @@ def register(app: typer.Typer) -> None:
 
 def train(
     images: Annotated[
-        Path | None, typer.Option("--images", help="An image, or a folder of images.")
+        list[Path] | None,
+        typer.Option("--images", help="An image or a folder of images; several add up."),
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Folders within a folder, too.")
+    ] = False,
+    crop: Annotated[
+        str | None,
+        typer.Option("--crop", metavar="X,Y,W,H", help="Learn from this part, px from top left."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse all if one image cannot be used.")
+    ] = False,
     config: Annotated[
         str | None, typer.Option("--config", metavar="NAME|FILE", help="A preset or a YAML file.")
     ] = None,
@@ -77,17 +90,32 @@ def train(
     """Learn a texture model of each image.
 
     Prints the folder of every finished run: checkpoint, config, metrics and grids of samples.
-    Ctrl-C, SIGTERM and --max-time save first; --resume goes on. Exit codes: 0 done or out of time,
-    2 wrong usage, 3 diverged, 130 or 143 interrupted.
+    Of several images, one that cannot be used is told and left out. Ctrl-C, SIGTERM and --max-time
+    save first; --resume goes on. Exit codes: 0 done or out of time, 1 an image was left out, 2
+    wrong usage, 3 diverged, 130 or 143 interrupted.
     """
     started = time.monotonic()
     deadline = started + parse_duration(max_time) if max_time else None
     overrides = [*(sets or [])]
     if resume is not None:
-        _refuse_beside_resume(images, config, preset, mask, each, seed, skip_existing, dry_run)
+        _refuse_beside_resume(
+            {
+                "--images": bool(images),
+                "--recursive": recursive,
+                "--crop": crop is not None,
+                "--strict": strict,
+                "--config": config is not None,
+                "--preset": preset is not None,
+                "--mask": mask is not None,
+                "--each/--joint": each is not None,
+                "--seed": seed is not None,
+                "--skip-existing": skip_existing,
+                "--dry-run": dry_run,
+            }
+        )
         _resume(resume, overrides, device, precision, deadline, quiet)
         return
-    if images is None:
+    if not images:
         raise UsageError("what to learn from? give --images, or --resume to go on with a run")
     overrides += [] if each is None else [f"images.mode={'each' if each else 'joint'}"]
     overrides += [] if seed is None else [f"seed={seed}"]
@@ -95,21 +123,18 @@ def train(
     from gcn_cli.engine import choose_machine, describe
     from gcn_cli.run.config import choose
     from gcn_cli.run.experiment import Stop
-    from gcn_cli.run.jobs import load_jobs
-    from gcn_cli.run.kinds import open_course
+    from gcn_cli.run.jobs import Wish, choose_files
 
+    wish = Wish(mask, None if crop is None else _parse_crop(crop))
     chosen = choose(config, preset, overrides)
     machine = choose_machine(device, precision, chosen.precision)
-    courses = [open_course(chosen, job) for job in load_jobs(chosen, images, mask=mask)]
+    files, left_out = choose_files(images, recursive)
+    courses, skipped = _open_courses(chosen, images, files, wish, strict)
     say(f"{chosen.name} on {describe(machine)}", quiet)
-    for note in (note for course in courses for note in course.job.notes):
-        say(note, quiet)
-    for course in courses:
-        hint = course.hint()
-        if hint is not None:
-            say(hint, quiet)
+    _tell_reading(courses, left_out, skipped, quiet)
     if dry_run:
         _tell_cost(courses, machine, quiet)
+        _end(skipped, len(files))
         return
     if verbose:
         _tell_courses(courses)
@@ -118,6 +143,59 @@ def train(
     stop = Stop(deadline)
     with stopping(stop):
         _train_all(courses, out, machine, stop, quiet)
+    _end(skipped, len(files))
+
+
+def _open_courses(
+    config: Config, images: list[Path], files: list[Path], wish: Wish, strict: bool
+) -> tuple[list[Course], list[ImageError]]:
+    """A course of every image that can be learned from; what is wrong with the others."""
+    from gcn_cli.run.jobs import each_job, joint_job
+    from gcn_cli.run.kinds import open_course
+
+    if config.images.mode == "joint":
+        name = images[0].stem if images[0].is_file() else images[0].resolve().name
+        return [open_course(config, joint_job(config, files, name, wish))], []
+    jobs, failed = each_job(config, files, wish, strict)
+    courses = []
+    for job in jobs:
+        try:
+            courses.append(open_course(config, job))
+        except ImageError as error:
+            if strict:
+                raise
+            failed.append(error)
+    if failed and not courses:
+        raise failed[0]
+    return courses, failed
+
+
+def _tell_reading(
+    courses: list[Course], left_out: list[str], skipped: list[ImageError], quiet: bool
+) -> None:
+    """What was left out, what was done on reading, and what does not suit the network."""
+    for note in (*left_out, *(note for course in courses for note in course.job.notes)):
+        say(note, quiet)
+    for error in skipped:
+        say(f"error: {error}; left out")
+    for hint in (course.hint() for course in courses):
+        if hint is not None:
+            say(hint, quiet)
+
+
+def _end(skipped: list[ImageError], count: int) -> None:
+    """Exit code 1 where images were left out."""
+    if skipped:
+        raise GcnError(f"{len(skipped)} of {count} images could not be used and were left out")
+
+
+def _parse_crop(text: str) -> tuple[int, int, int, int]:
+    """Left, top, width and height from ``10,20,300,200``."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(part.isdigit() for part in parts) or "0" in parts[2:]:
+        raise UsageError(f"a crop reads like 10,20,300,200; '{text}' does not")
+    left, top, width, height = (int(part) for part in parts)
+    return left, top, width, height
 
 
 def _train_all(courses: list[Course], out: Path, machine: Machine, stop: Stop, quiet: bool) -> None:
@@ -180,26 +258,7 @@ def _tell(result: TrainResult, quiet: bool) -> None:
         say(f"time is up; go on with: gcn train --resume {result.folder}", quiet)
 
 
-def _refuse_beside_resume(
-    images: Path | None,
-    config: str | None,
-    preset: str | None,
-    mask: Path | None,
-    each: bool | None,
-    seed: int | None,
-    skip_existing: bool,
-    dry_run: bool,
-) -> None:
-    given = {
-        "--images": images is not None,
-        "--config": config is not None,
-        "--preset": preset is not None,
-        "--mask": mask is not None,
-        "--each/--joint": each is not None,
-        "--seed": seed is not None,
-        "--skip-existing": skip_existing,
-        "--dry-run": dry_run,
-    }
+def _refuse_beside_resume(given: dict[str, bool]) -> None:
     for name, present in given.items():
         if present:
             raise UsageError(
