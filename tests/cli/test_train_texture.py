@@ -105,7 +105,7 @@ def test_dry_run_tells_the_sizes_and_why(gcn, box, tmp_path, listing, lots):
     waves = (torch.arange(64) * 2 * torch.pi / 32).sin().expand(3, 64, 64) * 40 + 120
     save_png(image, waves)
     chosen = ("--set", "sizes.coarsest=null") if lots else ()
-    result = _train(gcn, box, tmp_path / "runs", "--dry-run", "--images", image, *chosen)
+    result = _train(gcn, box, tmp_path / "runs", "--dry-run", *chosen, image=image)
     assert result.exit_code == 0, result.stderr
     assert yaml.safe_load(result.stdout)["likelihood"]["updates"] == 2
     for words in (
@@ -340,8 +340,8 @@ def test_the_smallest_image_is_learned_and_a_smaller_one_refused(gcn, box, tmp_p
     image = tmp_path / "small.png"
     noise = torch.rand(3, side, side + 3, generator=torch.Generator().manual_seed(0))
     save_png(image, 255 * noise)
-    words = ("--images", image, "--set", "sizes.coarsest=1")
-    result = _train(gcn, box, tmp_path / "runs", *words)
+    words = ("--set", "sizes.coarsest=1")
+    result = _train(gcn, box, tmp_path / "runs", *words, image=image)
     if side < 10:
         assert result.exit_code == 2
         assert f"small.png: the image is {side + 3}x{side} px" in result.stderr
@@ -363,6 +363,6 @@ def test_a_canvas_that_coarser_sizes_do_not_divide_is_rounded_up(gcn, box, tmp_p
 def test_a_flat_image_is_refused(gcn, box, tmp_path):
     image = tmp_path / "flat.png"
     save_png(image, torch.full((3, 32, 32), 99.0))
-    result = _train(gcn, box, tmp_path / "runs", "--images", image)
+    result = _train(gcn, box, tmp_path / "runs", image=image)
     assert result.exit_code == 2
     assert "flat.png: the image is a single flat colour" in result.stderr

@@ -255,3 +255,13 @@ def test_the_nearest_depth_and_suffix():
     assert fitting_depth(".jpg", "float") == "8"
     assert fitting_depth(".exr", "8") == "half"
     assert [usual_suffix(d) for d in DEPTHS] == [".png", ".png", ".exr", ".exr"]
+
+
+def test_small_halves_are_read_whatever_the_processor_does_with_denormals(tmp_path):
+    path = tmp_path / "dark.exr"
+    save_picture(path, torch.full((1, 4, 4), 0.09), "half")
+    torch.set_flush_denormal(True)
+    try:
+        assert float(read_picture(path).levels.min()) == pytest.approx(0.09, rel=1e-2)
+    finally:
+        torch.set_flush_denormal(False)

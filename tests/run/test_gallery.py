@@ -11,7 +11,8 @@ from PIL import Image
 from gcn_cli.engine import Machine
 from gcn_cli.errors import DeviceError, DivergenceError, GcnError
 from gcn_cli.images.files import load_image
-from gcn_cli.run.gallery import Gallery, draw, file_name, tiled
+from gcn_cli.run.gallery import Gallery, draw, tiled
+from gcn_cli.run.outputs import plan_outputs
 from gcn_cli.run.progress import NullProgress
 from gcn_cli.run.sampling import Frame, Request
 
@@ -80,23 +81,35 @@ def test_what_goes_wrong_is_told_in_a_sentence_and_progress_is_closed():
 
 
 @pytest.fixture
-def gallery():
-    saved = SimpleNamespace(fingerprint="abc", config=SimpleNamespace(name="plain"))
-    return lambda *request: Gallery(saved, Request(*request), CPU)
+def gallery(tmp_path):
+    """A gallery of a request, in a folder of its own or in one file."""
+
+    def make(*request, target=tmp_path / "deep"):
+        images = SimpleNamespace(role="colour")
+        saved = SimpleNamespace(
+            fingerprint="abc",
+            config=SimpleNamespace(name="plain", images=images),
+            depth="8",
+            material=None,
+        )
+        asked = Request(*request)
+        return Gallery(saved, asked, CPU, plan_outputs(saved, asked, target, "plain"))
+
+    return make
 
 
 def test_a_tile_is_laid_beside_itself(gallery, tmp_path):
     image = torch.arange(6.0).view(1, 2, 3)
-    for tile, name, shape in (("x", "2x1", (2, 6)), ("y", "1x2", (4, 3)), ("xy", "2x2", (4, 6))):
-        told, preview = tiled(image, tile)
-        assert (told, preview.shape[1:]) == (f"tiled{name}", shape)
+    for tile, shape in (("x", (2, 6)), ("y", (4, 3)), ("xy", (4, 6))):
+        preview = tiled(image, tile)
+        assert preview.shape[1:] == shape
         assert torch.equal(preview[:, :2, :3], image)
         assert torch.equal(preview[:, -2:, -3:], image)
-    made = gallery(3, 2, (4,), "x")
-    made.add(tmp_path / "deep" / "a.png", 4, image)
+    made = gallery(3, 2, (4,), "x", target=tmp_path / "deep" / "a.png")
+    made.add(4, image)
     assert [path.name for path in made.paths] == ["a.png", "a-tiled2x1.png"]
     assert torch.equal(load_image(made.paths[1]), image.repeat(1, 1, 2))
-    made.add_grid(tmp_path)
+    made.add_grid()
     assert len(made.paths) == 2  # one picture needs no grid
 
 
@@ -104,12 +117,13 @@ def test_a_grid_shows_smaller_copies_and_names_all_its_seeds(gallery, tmp_path):
     seeds = tuple(range(10, 50))
     made = gallery(800, 300, seeds)
     for seed in seeds:
-        made.add(tmp_path / file_name(made.request, seed), seed, torch.full((1, 300, 800), 90.0))
+        made.add(seed, torch.full((1, 300, 800), 90.0))
     assert made.paths[0].name == "sample-800x300-seed10.png"
     assert {tuple(image.shape) for image in made._small} == {(1, 144, 384)}
-    made.add_grid(tmp_path)
-    assert load_image(tmp_path / "grid.png").shape == (1, 6 * 148 + 4, 6 * 388 + 4)
-    with Image.open(tmp_path / "grid.png") as picture:
+    made.add_grid()
+    grid = tmp_path / "deep" / "grid.png"
+    assert load_image(grid).shape == (1, 6 * 148 + 4, 6 * 388 + 4)
+    with Image.open(grid) as picture:
         assert picture.text["gcn:seed"] == ",".join(map(str, seeds[:36]))
     with Image.open(made.paths[3]) as picture:
         text = picture.text
@@ -118,11 +132,11 @@ def test_a_grid_shows_smaller_copies_and_names_all_its_seeds(gallery, tmp_path):
     )  # fmt: skip
 
 
-def test_small_pictures_stay_as_they_are_in_a_grid_and_thin_ones_keep_a_pixel(gallery, tmp_path):
+def test_small_pictures_stay_as_they_are_in_a_grid_and_thin_ones_keep_a_pixel(gallery):
     made = gallery(4, 4, (0, 1))
     picture = torch.rand(1, 384, 200) * 255
-    made.add(tmp_path / "a.png", 0, picture)
-    made.add(tmp_path / "b.png", 1, torch.zeros(1, 1, 2000))
+    made.add(0, picture)
+    made.add(1, torch.zeros(1, 1, 2000))
     assert torch.equal(made._small[0], picture)
     assert made._small[1].shape == (1, 1, 384)
 
@@ -130,4 +144,4 @@ def test_small_pictures_stay_as_they_are_in_a_grid_and_thin_ones_keep_a_pixel(ga
 def test_a_disk_that_refuses_is_told(gallery, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(GcnError, match="cannot write"):
-        gallery(2, 2, (0,)).add(tmp_path / "file" / "a.png", 0, torch.zeros(1, 2, 2))
+        gallery(2, 2, (0,), target=tmp_path / "file" / "a.png").add(0, torch.zeros(1, 2, 2))

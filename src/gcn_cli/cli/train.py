@@ -10,12 +10,15 @@ import typer
 
 from gcn_cli.cli.options import Device, Precision, Quiet, examples, parse_duration, say
 from gcn_cli.cli.signals import stopping
-from gcn_cli.errors import DivergenceError, Interrupted, UsageError
+from gcn_cli.errors import DivergenceError, GcnError, ImageError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from gcn_cli.engine import Machine
+    from gcn_cli.images.materials import FileSet
     from gcn_cli.run.course import Course
     from gcn_cli.run.experiment import Stop, TrainResult
+    from gcn_cli.run.jobs import Wish
+    from gcn_cli.run.schema import Config
 
 _EXAMPLES = examples(
     "gcn train --images brick.png",
@@ -33,12 +36,23 @@ def register(app: typer.Typer) -> None:
 
 def train(
     images: Annotated[
-        Path | None, typer.Option("--images", help="An image, or a folder of images.")
+        list[Path] | None,
+        typer.Option("--images", help="An image or a folder of images; several add up."),
     ] = None,
     maps: Annotated[
         list[str] | None,
         typer.Option("--maps", metavar="MAP=FILE", help="Maps of one material, named by hand."),
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Folders within a folder, too.")
+    ] = False,
+    crop: Annotated[
+        str | None,
+        typer.Option("--crop", metavar="X,Y,W,H", help="Learn from this part, px from top left."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse all if one image cannot be used.")
+    ] = False,
     config: Annotated[
         str | None, typer.Option("--config", metavar="NAME|FILE", help="A preset or a YAML file.")
     ] = None,
@@ -87,51 +101,52 @@ def train(
     Files such as rock_Color.png and rock_Normal.png are maps of one material: one model of both.
 
     Prints the folder of every finished run: checkpoint, config, metrics and grids of samples.
-    Ctrl-C, SIGTERM and --max-time save first; --resume goes on. Exit codes: 0 done or out of time,
-    2 wrong usage, 3 diverged, 130 or 143 interrupted.
+    Of several images, one that cannot be used is told and left out. Ctrl-C, SIGTERM and --max-time
+    save first; --resume goes on. Exit codes: 0 done or out of time, 1 an image was left out, 2
+    wrong usage, 3 diverged, 130 or 143 interrupted.
     """
     started = time.monotonic()
     deadline = started + parse_duration(max_time) if max_time else None
     overrides = [*(sets or [])]
     if resume is not None:
         _refuse_beside_resume(
-            images, maps, config, preset, mask, each, seed, skip_existing, dry_run
+            {
+                "--images": bool(images),
+                "--maps": bool(maps),
+                "--recursive": recursive,
+                "--crop": crop is not None,
+                "--strict": strict,
+                "--flatten": flatten,
+                "--config": config is not None,
+                "--preset": preset is not None,
+                "--mask": mask is not None,
+                "--each/--joint": each is not None,
+                "--seed": seed is not None,
+                "--skip-existing": skip_existing,
+                "--dry-run": dry_run,
+            }
         )
         _resume(resume, overrides, device, precision, deadline, quiet)
         return
-    if images is None and not maps:
-        raise UsageError("what to learn from? give --images, or --resume to go on with a run")
-    if images is not None and maps:
-        raise UsageError("--maps names the files of one material; leave out --images")
     overrides += [] if each is None else [f"images.mode={'each' if each else 'joint'}"]
     overrides += ["images.flatten=true"] if flatten else []
     overrides += [] if seed is None else [f"seed={seed}"]
 
     from gcn_cli.engine import choose_machine, describe
-    from gcn_cli.images.materials import named_files
     from gcn_cli.run.config import choose
     from gcn_cli.run.experiment import Stop
-    from gcn_cli.run.jobs import jobs_of, load_jobs
-    from gcn_cli.run.kinds import open_course
+    from gcn_cli.run.jobs import Wish
 
+    exemplars, left_out = _exemplars(images or [], maps or [], recursive)
+    wish = Wish(mask, None if crop is None else _parse_crop(crop))
     chosen = choose(config, preset, overrides)
     machine = choose_machine(device, precision, chosen.precision)
-    if images is not None:
-        jobs = load_jobs(chosen, images, mask=mask)
-    elif mask is not None:
-        raise UsageError("a mask goes with one picture, not with maps; leave out --mask")
-    else:
-        jobs = jobs_of(chosen, [named_files(maps or [])], Path())
-    courses = [open_course(chosen, job) for job in jobs]
+    courses, skipped = _open_courses(chosen, (images or [Path()])[0], exemplars, wish, strict)
     say(f"{chosen.name} on {describe(machine)}", quiet)
-    for note in (note for course in courses for note in course.job.notes):
-        say(note, quiet)
-    for course in courses:
-        hint = course.hint()
-        if hint is not None:
-            say(hint, quiet)
+    _tell_reading(courses, left_out, skipped, quiet)
     if dry_run:
         _tell_cost(courses, machine, quiet)
+        _end(skipped, len(exemplars))
         return
     if verbose:
         _tell_courses(courses)
@@ -140,6 +155,76 @@ def train(
     stop = Stop(deadline)
     with stopping(stop):
         _train_all(courses, out, machine, stop, quiet)
+    _end(skipped, len(exemplars))
+
+
+def _exemplars(
+    images: list[Path], maps: list[str], recursive: bool
+) -> tuple[list[FileSet], list[str]]:
+    """The pictures and materials that are asked for; what was left out of folders."""
+    if not images and not maps:
+        raise UsageError("what to learn from? give --images, or --resume to go on with a run")
+    if images and maps:
+        raise UsageError("--maps names the files of one material; leave out --images")
+    from gcn_cli.images.materials import group_files, named_files
+    from gcn_cli.run.jobs import choose_files
+
+    if maps:
+        return [named_files(maps)], []
+    files, left_out = choose_files(images, recursive)
+    return group_files(files), left_out
+
+
+def _open_courses(
+    config: Config, first: Path, sets: list[FileSet], wish: Wish, strict: bool
+) -> tuple[list[Course], list[ImageError]]:
+    """A course of every exemplar that can be learned from; what is wrong with the others."""
+    from gcn_cli.run.jobs import each_job, joint_job
+    from gcn_cli.run.kinds import open_course
+
+    if config.images.mode == "joint":
+        name = first.stem if first.is_file() else first.resolve().name
+        return [open_course(config, joint_job(config, sets, name, wish))], []
+    jobs, failed = each_job(config, sets, wish, strict)
+    courses = []
+    for job in jobs:
+        try:
+            courses.append(open_course(config, job))
+        except ImageError as error:
+            if strict:
+                raise
+            failed.append(error)
+    if failed and not courses:
+        raise failed[0]
+    return courses, failed
+
+
+def _tell_reading(
+    courses: list[Course], left_out: list[str], skipped: list[ImageError], quiet: bool
+) -> None:
+    """What was left out, what was done on reading, and what does not suit the network."""
+    for note in (*left_out, *(note for course in courses for note in course.job.notes)):
+        say(note, quiet)
+    for error in skipped:
+        say(f"error: {error}; left out")
+    for hint in (course.hint() for course in courses):
+        if hint is not None:
+            say(hint, quiet)
+
+
+def _end(skipped: list[ImageError], count: int) -> None:
+    """Exit code 1 where images were left out."""
+    if skipped:
+        raise GcnError(f"{len(skipped)} of {count} images could not be used and were left out")
+
+
+def _parse_crop(text: str) -> tuple[int, int, int, int]:
+    """Left, top, width and height from ``10,20,300,200``."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(part.isdigit() for part in parts) or "0" in parts[2:]:
+        raise UsageError(f"a crop reads like 10,20,300,200; '{text}' does not")
+    left, top, width, height = (int(part) for part in parts)
+    return left, top, width, height
 
 
 def _train_all(courses: list[Course], out: Path, machine: Machine, stop: Stop, quiet: bool) -> None:
@@ -202,28 +287,7 @@ def _tell(result: TrainResult, quiet: bool) -> None:
         say(f"time is up; go on with: gcn train --resume {result.folder}", quiet)
 
 
-def _refuse_beside_resume(
-    images: Path | None,
-    maps: list[str] | None,
-    config: str | None,
-    preset: str | None,
-    mask: Path | None,
-    each: bool | None,
-    seed: int | None,
-    skip_existing: bool,
-    dry_run: bool,
-) -> None:
-    given = {
-        "--images": images is not None,
-        "--maps": maps is not None,
-        "--config": config is not None,
-        "--preset": preset is not None,
-        "--mask": mask is not None,
-        "--each/--joint": each is not None,
-        "--seed": seed is not None,
-        "--skip-existing": skip_existing,
-        "--dry-run": dry_run,
-    }
+def _refuse_beside_resume(given: dict[str, bool]) -> None:
     for name, present in given.items():
         if present:
             raise UsageError(

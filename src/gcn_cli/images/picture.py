@@ -35,12 +35,14 @@ class Picture:
         known: `(H, W)` bool, False where nothing is known; None: all is known.
         depth: of the file's samples.
         notes: what was done on reading, in short sentences that are told once.
+        reduction: by what whole factor it was reduced while it was read.
     """
 
     levels: Tensor
     known: Tensor | None = None
     depth: Depth = "8"
     notes: tuple[str, ...] = ()
+    reduction: int = 1
 
 
 def encoded(light: Array) -> Array:

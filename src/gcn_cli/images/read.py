@@ -47,6 +47,7 @@ class _Raw:
     depth: Depth
     space: Space | None = None
     notes: tuple[str, ...] = ()
+    reduction: int = 1
 
     @property
     def linear(self) -> bool:
@@ -92,12 +93,12 @@ def _picture(raw: _Raw, path: Path) -> Picture:
     levels, notes = torch.from_numpy(channels), raw.notes
     known = None if raw.alpha is None else torch.from_numpy(raw.alpha >= _KNOWN)
     if known is None or bool(known.all()):
-        return Picture(levels, None, raw.depth, notes)
+        return Picture(levels, None, raw.depth, notes, raw.reduction)
     if not bool(known.any()):
         raise ImageError(f"{path} is transparent everywhere")
     share = 1 - float(known.to(torch.float32).mean())
     notes = (*notes, f"{share:.1%} of it is transparent and left out")
-    return Picture(filled(levels, known), known, raw.depth, notes)
+    return Picture(filled(levels, known), known, raw.depth, notes, raw.reduction)
 
 
 # ------------------------------------------------------------------------------ who reads
@@ -154,7 +155,7 @@ def _by_scan(scan: Scan, reduction: int = 1) -> _Raw:
     space, remark = _space(scan.path, scan.profile)
     if space is None and scan.format == "openexr":
         space = _of_exr(scan.attribute("chromaticities"))
-    return _Raw(levels, alpha, depth, space, (*notes, *remark))
+    return _Raw(levels, alpha, depth, space, (*notes, *remark), reduction)
 
 
 def _of_exr(given: Any) -> Space | None:

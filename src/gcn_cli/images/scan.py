@@ -131,7 +131,7 @@ def _bands(scan: Scan, reduction: int) -> Iterator[Array]:
     source = _opened(scan.path)
     if source is None:
         raise OSError("it cannot be opened again")
-    kind = {"8": "uint8", "16": "uint16"}.get(str(scan.depth), "float")
+    kind = {"8": "uint8", "16": "uint16", "half": "half"}.get(str(scan.depth), "float")
     if reduction == 1:
         yield _checked(source, source.read_image(0, 0, 0, scan.spec.nchannels, kind))
         source.close()
@@ -163,7 +163,10 @@ def _checked(source: Any, pixels: Array | None) -> Array:
     told = source.geterror() if source.has_error else ""
     if pixels is None or told:
         raise OSError(told.strip().splitlines()[0] if told else "its pixels cannot be read")
-    return np.asarray(pixels).reshape(*pixels.shape[:2], -1)
+    # Halves are widened here: the library's own way loses small ones once the engine has told the
+    # processor to flush denormals.
+    wide = np.float32 if pixels.dtype == np.float16 else pixels.dtype
+    return np.asarray(pixels, dtype=wide).reshape(*pixels.shape[:2], -1)
 
 
 def _reduced(band: Array, factor: int, alpha: int | None) -> Array:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli.errors import ImageError
-from gcn_cli.images.files import DEPTHS, Depth, Picture, find_images, read_picture
+from gcn_cli.images.files import DEPTHS, Depth, Picture, find_images, read_picture, sort_out
 from gcn_cli.images.light import flattened
 from gcn_cli.images.maps import Material, measure, side_by_side
 from gcn_cli.images.materials import FileSet, group_files, kind_of
@@ -20,6 +20,7 @@ from gcn_cli.texture.known import filled, known_values, mean_of_known, reduced_k
 
 _FLAT = 0.5  # grey levels of contrast below which nothing can be learned
 _WHITE = 127.5  # grey level from which on a mask is white
+_NAMED = 5  # files left out that are told by name
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,21 @@ def shown(material: Material | None, image: Tensor) -> Tensor:
     return image if material is None else side_by_side(list(material.decode(image).values()))
 
 
+@dataclass(frozen=True)
+class Wish:
+    """Which part of a picture is learned from.
+
+    ``mask``: a picture as large as the whole one, white is left out. ``crop``: left, top, width and
+    height, px of the whole picture.
+    """
+
+    mask: Path | None = None
+    crop: tuple[int, int, int, int] | None = None
+
+
+_ALL = Wish()
+
+
 def mean_colour(observed: Tensor, known: Tensor | None = None) -> Tensor:
     """Mean colour (C, 1, 1) of images (N, C, H, W), of their known pixels (N, 1, H, W)."""
     if known is not None:
@@ -77,56 +93,98 @@ def check_contrast(contrast: float) -> None:
         raise ImageError("the image is a single flat colour; there is no texture to learn")
 
 
-def load_jobs(
-    config: Config, path: Path, mode: str | None = None, mask: Path | None = None
-) -> list[Job]:
+def choose_files(paths: Sequence[Path], recursive: bool = False) -> tuple[list[Path], list[str]]:
+    """The pictures that paths of files and folders stand for, each once; what was left out.
+
+    Raises:
+        ImageError: a path that does not exist, a folder without pictures.
+    """
+    files, told = [], []
+    for path in paths:
+        found, left = sort_out(path, recursive)
+        files += found
+        if left:
+            names = ", ".join(left[:_NAMED]) + (", ..." if len(left) > _NAMED else "")
+            told.append(f"{path}: {len(left)} left out, not known as pictures by suffix: {names}")
+    return list({file.resolve(): file for file in files}.values()), told
+
+
+def load_jobs(config: Config, path: Path, mode: str | None = None, wish: Wish = _ALL) -> list[Job]:
     """The models that a file or folder of images asks for, every image read and checked.
 
-    Files that are maps of one surface, by their names, are one material and one model.
-
-    Args:
-        config: says in which colours and size.
-        path: a file or a folder.
-        mode: each or joint, instead of the config's.
-        mask: a picture as large as the one image: white is left out of learning.
+    ``mode``: each or joint, instead of the config's. Files that are maps of one surface, by their
+    names, are one material and one model.
 
     Raises:
         ImageError: nothing to read, an unreadable image, or images that do not agree.
     """
     sets = group_files(find_images(path))
-    if mask is not None and (len(sets) > 1 or sets[0].is_material):
-        held = "a material" if len(sets) == 1 else str(len(sets))
-        raise ImageError(f"a mask goes with one picture; {path} holds {held}")
-    return jobs_of(config, sets, path, mode, mask)
+    if (mode or config.images.mode) == "joint":
+        return [joint_job(config, sets, _name(path), wish)]
+    return each_job(config, sets, wish)[0]
 
 
-def jobs_of(
-    config: Config,
-    sets: Sequence[FileSet],
-    path: Path,
-    mode: str | None = None,
-    mask: Path | None = None,
-) -> list[Job]:
-    """`load_jobs`, of files that are grouped already; ``path`` names a joint model."""
-    if (mode or config.images.mode) == "each":
-        return [set_job(config, one, mask) for one in sets]
+def each_job(
+    config: Config, sets: Sequence[FileSet], wish: Wish = _ALL, strict: bool = True
+) -> tuple[list[Job], list[ImageError]]:
+    """A job of every picture or material; what is wrong with the others, unless ``strict``.
+
+    Raises:
+        ImageError: of the first that cannot be used, if ``strict`` or if no other can.
+    """
+    _check_wish(sets, wish)
+    jobs: list[Job] = []
+    failed: list[ImageError] = []
+    names = [one.name for one in sets]
+    for one in sets:
+        try:
+            job = set_job(config, one, wish)
+            if names.count(one.name) > 1:
+                job = replace(job, name=f"{job.sources[0].resolve().parent.name}-{one.name}")
+            jobs.append(job)
+        except ImageError as error:
+            if strict:
+                raise
+            failed.append(error)
+    if failed and not jobs:
+        raise failed[0]
+    return jobs, failed
+
+
+def joint_job(config: Config, sets: Sequence[FileSet], name: str, wish: Wish = _ALL) -> Job:
+    """One job of all pictures.
+
+    Raises:
+        ImageError: an unreadable image, images that do not agree, or a material.
+    """
+    _check_wish(sets, wish)
     if any(one.is_material for one in sets):
         raise ImageError("a joint model is of pictures, not of materials; leave out --joint")
-    files = [file for one in sets for file in one.files.values()]
-    pictures = [read_prepared(config, file, mask) for file in files]
+    files = [one.files[""] for one in sets]
+    pictures = [read_prepared(config, file, wish) for file in files]
     colours = max(picture.levels.shape[0] for picture in pictures)
     pictures = [replace(p, levels=p.levels.expand(colours, -1, -1)) for p in pictures]
     shapes = {tuple(picture.levels.shape) for picture in pictures}
     if len(shapes) > 1:
         raise ImageError(
-            f"one joint model needs images of one size; {path} holds {len(shapes)} sizes "
+            f"one joint model needs images of one size; {name} holds {len(shapes)} sizes "
             "(set images.size to resize them all)"
         )
-    name = path.stem if path.is_file() else path.resolve().name
-    return [_job(name, pictures, tuple(files))]
+    return _job(name, pictures, tuple(files))
 
 
-def set_job(config: Config, files: FileSet, mask: Path | None = None) -> Job:
+def _name(path: Path) -> str:
+    return path.stem if path.is_file() else path.resolve().name
+
+
+def _check_wish(sets: Sequence[FileSet], wish: Wish) -> None:
+    if wish.mask is not None and len(sets) > 1:
+        raise ImageError(f"a mask goes with one picture, not with {len(sets)}")
+    if wish != _ALL and any(one.is_material for one in sets):
+        raise ImageError("masks and crops are of pictures, not of materials")
+
+
+def set_job(config: Config, files: FileSet, wish: Wish = _ALL) -> Job:
     """The model of one picture, or of one material.
 
     Raises:
@@ -134,7 +192,7 @@ def set_job(config: Config, files: FileSet, mask: Path | None = None) -> Job:
     """
     if not files.is_material:
         file = files.files[""]
-        return _job(files.name, [read_prepared(config, file, mask)], (file,))
+        return _job(files.name, [read_prepared(config, file, wish)], (file,))
     maps, known, notes = {}, None, list(files.notes)
     for name, picture in read_maps(files, config.images.max_side).items():
         file = files.files[name]
@@ -199,15 +257,19 @@ def _job(name: str, pictures: Sequence[Picture], files: Sequence[Path]) -> Job:
     )
 
 
-def read_prepared(config: Config, file: Path, mask: Path | None = None) -> Picture:
+def read_prepared(config: Config, file: Path, wish: Wish = _ALL) -> Picture:
     """A picture in the colours and size that the config asks for, what a mask paints white unknown.
 
     Raises:
-        ImageError: see `read_picture`; a mask of another size, or one that leaves nothing.
+        ImageError: see `read_picture`; a mask of another size, or one that leaves nothing; a crop
+            that lies outside.
     """
-    picture = read_picture(file, config.images.role, config.images.max_side)
-    if mask is not None:
-        picture = masked(picture, read_picture(mask, "data", config.images.max_side), file, mask)
+    most = config.images.max_side
+    picture = read_picture(file, config.images.role, most)
+    if wish.mask is not None:
+        picture = masked(picture, read_picture(wish.mask, "data", most), file, wish.mask)
+    if wish.crop is not None:
+        picture = cropped(picture, wish.crop, file)
     levels = prepare_image(config, picture.levels)
     if picture.known is None:
         return replace(picture, levels=levels)
@@ -237,6 +299,29 @@ def masked(picture: Picture, mask: Picture, file: Path, where: Path) -> Picture:
     told = f"{float(white.double().mean()):.1%} of it is white in the mask and left out"
     levels = filled(picture.levels[None], known[None, None])[0]
     return replace(picture, levels=levels, known=known, notes=(*picture.notes, told))
+
+
+def cropped(picture: Picture, crop: tuple[int, int, int, int], file: Path) -> Picture:
+    """A part (left, top, width, height) of a picture, px before it was reduced on reading.
+
+    Raises:
+        ImageError: it lies outside, or nothing of it is known.
+    """
+    left, top, width, height = (n // picture.reduction for n in crop)
+    bottom, right = picture.levels.shape[-2:]
+    if not width or not height or left + width > right or top + height > bottom:
+        told = ",".join(str(n) for n in crop)
+        bottom, right = bottom * picture.reduction, right * picture.reduction
+        raise ImageError(f"the crop {told} lies outside {file.name}, {right}x{bottom} px")
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    levels = picture.levels[:, rows, columns].contiguous()
+    known = None if picture.known is None else picture.known[rows, columns]
+    if known is not None and not bool(known.any()):
+        raise ImageError(f"nothing of {file.name} within the crop is known")
+    if known is None or bool(known.all()):
+        return replace(picture, levels=levels, known=None)
+    levels = filled(levels[None], known[None, None])[0]
+    return replace(picture, levels=levels, known=known)
 
 
 def prepare_image(config: Config, image: Tensor) -> Tensor:
