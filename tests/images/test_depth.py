@@ -1,5 +1,8 @@
 """No depth is lost: 16 bits, half and float, in every mode, read and written."""
 
+import subprocess
+import sys
+
 import numpy as np
 import OpenImageIO as oiio
 import pytest
@@ -265,3 +268,59 @@ def test_small_halves_are_read_whatever_the_processor_does_with_denormals(tmp_pa
         assert float(read_picture(path).levels.min()) == pytest.approx(0.09, rel=1e-2)
     finally:
         torch.set_flush_denormal(False)
+
+
+# --------------------------------------------------------------------------- large scans
+
+
+@pytest.mark.parametrize("tile", [None, 16])
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_a_scan_beyond_the_bound_is_averaged_while_it_is_read(tmp_path, monkeypatch, suffix, tile):
+    samples = noise(3, side=203)
+    tiled = {"tile": tile} if tile and suffix == ".tif" else {}
+    path = stored(tmp_path / f"a{suffix}", samples, **tiled)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30_000)
+    with pytest.raises(ImageError, match=r"megapixels; images\.max_side"):
+        read_picture(path)
+    found = read_picture(path, max_side=25)
+    assert found.reduction == 4  # to 51 px, twice as many as are wanted
+    assert found.notes == ("its 205x203 px were reduced 4 times on reading",)
+    squares = samples[:200, :204].astype(np.float64).reshape(50, 4, 51, 4, 3).mean((1, 3)) / 257
+    np.testing.assert_allclose(found.levels.permute(1, 2, 0).numpy(), squares, rtol=1e-5)
+    assert read_picture(path, max_side=49).reduction == 2
+    with pytest.raises(ImageError, match="megapixels"):
+        read_picture(path, max_side=60)  # half the size would do, and that is not enough
+
+
+def test_a_reduced_pixel_is_known_where_its_whole_square_is(tmp_path, monkeypatch):
+    samples = np.full((80, 80, 4), 65535, np.uint16)
+    samples[5, 9] = 0
+    path = stored(tmp_path / "a.png", samples, oiio__UnassociatedAlpha=1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
+    found = read_picture(path, max_side=10)
+    assert [tuple(p) for p in (~found.known).nonzero().tolist()] == [(1, 2)]
+
+
+@pytest.mark.slow
+def test_a_scan_of_400_megapixels_takes_little_memory(tmp_path):
+    """Tiles of one colour, so that the file is small; the peak is that of a process of its own."""
+    side, code = 20_000, "import resource, sys; from gcn_cli.images.files import read_picture; "
+    spec = oiio.ImageSpec(side, side, 3, "uint8")
+    spec.tile_width = spec.tile_height = 512
+    spec.attribute("compression", "lzw")
+    out = oiio.ImageOutput.create(str(tmp_path / "a.tif"))
+    assert out.open(str(tmp_path / "a.tif"), spec)
+    band = np.full((512, side, 3), 77, np.uint8)
+    for top in range(0, side, 512):
+        bottom = min(side, top + 512)
+        assert out.write_tiles(0, side, top, bottom, 0, 1, band[: bottom - top])
+    out.close()
+    out.geterror()
+    code += "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; a = peak(); "
+    code += (
+        "p = read_picture(sys.argv[1], max_side=1024); print(p.levels.mean().item(), peak() - a)"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
+    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    assert float(told[0]) == pytest.approx(77)
+    assert float(told[1]) < 500  # MB; the picture has 1200
