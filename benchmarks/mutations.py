@@ -1,14 +1,8 @@
-#!/usr/bin/env python3
-"""Do the tests kill? Breaks one line at a time and sees whether a test fails.
+"""Breaks one line at a time in a copy of the repository and asks whether a test notices.
 
-    python benchmarks/mutations.py --room field --count 40 [--seed 0] [--out mutations-field.txt]
-
-Works on a copy of the repository. Mutations are drawn at random from all comparisons, operators,
-constants, negations and calls of min and max below src/gcn_cli/ROOM; the tests run are those of the
-module, then of the room, then of what stands on it. A line for each: killed, survived or timeout.
+`python benchmarks/mutations.py --seed 1 --count 120 --out mutations.tsv` takes as many mutations
+of each of four rooms; `--again mutations.tsv` repeats those that survived there.
 """
-
-from __future__ import annotations
 
 import argparse
 import ast
@@ -16,145 +10,161 @@ import copy
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+import torch  # noqa: F401  # imported once, before the forks
+
 ROOT = Path(__file__).resolve().parent.parent
-ABOVE = {
-    "field": ("tests/engine", "tests/texture", "tests/report"),
-    "engine": ("tests/texture", "tests/cli/test_synthesize_texture.py", "tests/cli/test_train.py"),
-    "images": ("tests/run", "tests/cli"),
-    "run": ("tests/cli",),
+MORE = {  # after the room's own tests: a few of other rooms that lean on it most
+    "images": ["tests/cli/test_synthesize.py"],
+    "field": ["tests/engine/test_equals_field.py", "tests/texture/test_learn.py"],
+    "engine": ["tests/texture/test_draw.py", "tests/texture/paper"],
+    "run": [f"tests/cli/test_{verb}.py" for verb in ("synthesize", "train", "train_texture")],
 }
-"""Tests of what stands on a room, nearest first."""
-SWAPS: dict[type[ast.AST], type[ast.AST]] = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.MatMult: ast.Mult,
-    ast.And: ast.Or, ast.Or: ast.And,
-}  # fmt: skip
-NAMES = {"min": "max", "max": "min", "amin": "amax", "amax": "amin", "any": "all", "all": "any"}
+PAIRS = "Lt LtE, Gt GtE, Eq NotEq, Is IsNot, In NotIn, Add Sub, Mult Div, And Or"
+SWAPS = {getattr(ast, a): getattr(ast, b) for a, b in (p.split() for p in PAIRS.split(", "))}
+SWAPS |= {b: a for a, b in SWAPS.items()} | {ast.FloorDiv: ast.Mult}
+ENDS = {"min": "max", "amin": "amax", "clamp_min": "clamp_max", "floor": "ceil", "any": "all"}
+ENDS |= {b: a for a, b in ENDS.items()}
 
 
-def broken(node: ast.AST) -> ast.AST | None:
-    """The node with one thing wrong, or None where it has nothing to break."""
+def mutants(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """What one node may become, each with the name of its kind."""
     new = copy.deepcopy(node)
-    if isinstance(new, ast.BinOp | ast.BoolOp) and type(new.op) in SWAPS:
-        new.op = SWAPS[type(new.op)]()  # type: ignore[assignment]
-    elif isinstance(new, ast.Compare) and type(new.ops[0]) in SWAPS:
-        new.ops[0] = SWAPS[type(new.ops[0])]()  # type: ignore[call-overload]
-    elif isinstance(new, ast.UnaryOp) and isinstance(new.op, ast.Not | ast.USub):
-        return new.operand
-    elif isinstance(new, ast.Constant) and isinstance(new.value, bool):
-        new.value = not new.value
-    elif isinstance(new, ast.Constant) and isinstance(new.value, int | float):
-        new.value = new.value + 1 if isinstance(new.value, int) else new.value * 2
-    elif isinstance(new, ast.Call) and isinstance(new.func, ast.Name) and new.func.id in NAMES:
-        new.func.id = NAMES[new.func.id]
-    elif isinstance(new, ast.Call) and isinstance(new.func, ast.Attribute):
-        if new.func.attr not in NAMES:
-            return None
-        new.func.attr = NAMES[new.func.attr]
-    else:
-        return None
-    return new
+    match new:
+        case ast.Compare(ops=[op]) if type(op) in SWAPS:
+            new.ops = [SWAPS[type(op)]()]
+            yield "Compare", new
+        case ast.BinOp(op=op) | ast.BoolOp(op=op) if type(op) in SWAPS:
+            new.op = SWAPS[type(op)]()
+            yield type(new).__name__, new
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield "Not", operand
+        case ast.Constant(value=bool(value)):
+            yield "Truth", ast.Constant(not value)
+        case ast.Constant(value=int(value)):
+            yield "Constant", ast.Constant(value + 1)
+        case ast.Constant(value=float(value)):
+            yield "Constant", ast.Constant(value * 1.5 or 0.5)
+        case ast.Call(func=ast.Name(id=name)) if name in ENDS:
+            new.func.id = ENDS[name]
+            yield "Ends", new
+        case ast.Call(func=ast.Attribute(attr=name)) if name in ENDS:
+            new.func.attr = ENDS[name]
+            yield "Ends", new
+        case ast.Call(args=[first, second, *rest]):
+            new.args = [second, first, *rest]
+            yield "Arguments", new
+        case ast.Raise() | ast.AugAssign() | ast.Continue() | ast.Break():
+            yield "Dropped", ast.Pass()
+        case ast.Expr(value=ast.Call()):
+            yield "Dropped", ast.Pass()
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in ast.unparse(value):
+            yield "Dropped", ast.Pass()
 
 
-def mutations(path: Path) -> Iterator[tuple[int, str, str]]:
-    """(line, what is changed, the whole source with it) for every place of a module."""
-    source = path.read_text(encoding="utf-8")
-    lines = source.splitlines(keepends=True)
-    for node in ast.walk(_without_types(ast.parse(source))):
-        new = broken(node)
-        if new is None or node.lineno != node.end_lineno:  # type: ignore[attr-defined]
-            continue
-        line = lines[node.lineno - 1].encode()  # type: ignore[attr-defined]
-        old, text = line[node.col_offset : node.end_col_offset], f"({ast.unparse(new)})".encode()  # type: ignore[attr-defined]
-        changed = line[: node.col_offset] + text + line[node.end_col_offset :]  # type: ignore[attr-defined]
-        told = f"{old.decode()} -> {text.decode()[1:-1]}"
-        whole = [*lines[: node.lineno - 1], changed.decode(), *lines[node.lineno :]]  # type: ignore[attr-defined]
-        yield node.lineno, told, "".join(whole)  # type: ignore[attr-defined]
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those of annotations, decorators, formatted text and zip's own guard."""
+    if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.keyword) and node.arg == "strict"):
+        return
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name not in ("annotation", "returns", "decorator_list"):
+            for child in value if isinstance(value, list) else [value]:
+                yield from walk(child) if isinstance(child, ast.AST) else ()
 
 
-def _without_types(tree: ast.Module) -> ast.Module:
-    """Annotations and tests for type checkers change nothing when run."""
-    for node in ast.walk(tree):
-        for name in ("annotation", "returns"):
-            if hasattr(node, name):
-                setattr(node, name, None)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.test, node.body = ast.Name("x"), []
-    return tree
+def chosen(room: str, count: int, seed: int) -> list[tuple[str, str, str]]:
+    """Place, change, whole text: the kinds in turn, so that constants do not crowd out the rest."""
+    kinds: dict[str, list[tuple[str, str, str]]] = {}
+    for file in sorted((ROOT / "src/gcn_cli" / room).rglob("*.py")):
+        lines = file.read_text().splitlines(keepends=True)
+        for node in walk(ast.parse("".join(lines))):
+            if not hasattr(node, "lineno") or node.end_lineno != node.lineno:
+                continue  # no place of its own, or more than one line
+            row, a, b = node.lineno - 1, node.col_offset, node.end_col_offset
+            raw = lines[row].encode()
+            for kind, new in mutants(node):
+                code = f"({ast.unparse(new)})" if isinstance(new, ast.expr) else ast.unparse(new)
+                text = [*lines[:row], f"{raw[:a].decode()}{code}{raw[b:].decode()}"]
+                place = f"{file.relative_to(ROOT)}:{row + 1}:{a}"
+                change = f"{raw[a:b].decode()}  ->  {code}"
+                kinds.setdefault(kind, []).append((place, change, "".join(text + lines[row + 1 :])))
+    dice, taken = random.Random(f"{seed}/{room}"), []
+    queues = [dice.sample(kinds[kind], len(kinds[kind])) for kind in sorted(kinds)]
+    while len(taken) < count and (queues := [queue for queue in queues if queue]):
+        taken.append(queues[0].pop())
+        queues.append(queues.pop(0))
+    return taken
 
 
-def survives(copied: Path, room: str, module: str, limit: float) -> str:
-    """Killed, survived or timeout: what the tests say of the copy as it is."""
-    mirrored = copied / "tests" / room
-    nearest = sorted(str(p) for p in mirrored.rglob(f"test_*{module}*.py"))
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-m",
-        "not slow",
-        "-p",
-        "no:cacheprovider",
-    ]
-    room_env = {**os.environ, "PYTHONPATH": str(copied / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    for tests in (nearest, [str(mirrored)], [str(copied / one) for one in ABOVE[room]]):
-        if not tests:
-            continue
-        try:
-            told = subprocess.run(
-                [*command, *tests],
-                check=False,
-                cwd=copied,
-                env=room_env,
-                timeout=limit,
-                capture_output=True,
-            )
-        except subprocess.TimeoutExpired:
-            return "timeout"
-        if told.returncode:
-            return "killed"
-    return "survived"
+def tests_of(room: str, module: str, repo: Path) -> list[str]:
+    """Files of tests, those that most likely notice first."""
+    own = sorted((repo / "tests" / room).rglob("test_*.py"), key=lambda path: path.stat().st_size)
+    named = {path for path in own if f"{room}.{module}" in path.read_text()}
+    own.sort(key=lambda path: (not path.name.startswith(f"test_{module}"), path not in named))
+    return [*(str(path.relative_to(repo)) for path in own), *MORE[room]]
+
+
+def noticed(repo: Path, tests: list[str], seconds: float) -> str:
+    """The name of the test that fails, or nothing."""
+    log, end = repo / "log", time.monotonic() + seconds
+    if not (child := os.fork()):
+        os.setsid()
+        os.chdir(repo)
+        os.environ["PYTHONPATH"] = f"{repo}/src"
+        sys.path.insert(0, f"{repo}/src")
+        for handle in (1, 2):
+            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
+        os._exit(pytest.main(["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *tests]))
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            lines = [x for x in log.read_text().splitlines() if x.startswith(("FAILED", "ERROR"))]
+            return "" if status == 0 else ["ERROR at start", *lines][-1].split(" - ")[0]
+        time.sleep(0.05)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "out of time"
 
 
 def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--room", choices=sorted(ABOVE), required=True)
-    parser.add_argument("--count", type=int, default=30)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--skip", nargs="*", default=["kernels"], help="modules left out")
-    parser.add_argument("--limit", type=float, default=400, help="seconds of tests a mutation")
-    parser.add_argument("--out", type=Path)
+    """Write a line a mutation: killed or survived, its place, the change, the test."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=120, help="over all rooms")
+    parser.add_argument("--rooms", nargs="+", default=list(MORE))
+    parser.add_argument("--seconds", type=float, default=300, help="for the tests of a mutation")
+    parser.add_argument("--again", type=Path, help="a table of which to repeat the survivors")
+    parser.add_argument("--out", type=Path, default=Path("mutations.tsv"))
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        copied = Path(scratch) / "repository"
-        shutil.copytree(
-            ROOT, copied, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "build")
-        )
-        folder = copied / "src" / "gcn_cli" / args.room
-        paths = [p for p in sorted(folder.rglob("*.py")) if p.stem not in args.skip]
-        every = [(path, *one) for path in paths for one in mutations(path)]
-        chosen = random.Random(args.seed).sample(every, min(args.count, len(every)))
-        for path, line, told, source in chosen:
-            sound = path.read_text(encoding="utf-8")
-            path.write_text(source, encoding="utf-8")
-            verdict = survives(copied, args.room, path.stem, args.limit)
-            path.write_text(sound, encoding="utf-8")
-            text = f"{verdict:9}{path.relative_to(copied)}:{line}  {told}"
-            print(text, flush=True)
-            if args.out:
-                with args.out.open("a", encoding="utf-8") as file:
-                    file.write(text + "\n")
+    lines = args.again.read_text().splitlines() if args.again else []
+    again = {tuple(line.split("\t")[1:3]) for line in lines if line.startswith("survived")}
+    sys.dont_write_bytecode = True  # two mutations of a second and a size would share it
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    with tempfile.TemporaryDirectory() as folder, args.out.open("w") as table:
+        repo, git = Path(folder), ["git", "ls-files", "-co", "--exclude-standard"]
+        for name in subprocess.check_output(git, cwd=ROOT, text=True).splitlines():
+            if (ROOT / name).is_file():
+                (repo / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, repo / name)
+        for room in args.rooms:
+            for place, change, text in chosen(room, args.count // len(MORE), args.seed):
+                if args.again and (place, change) not in again:
+                    continue
+                name = place.split(":")[0]
+                (repo / name).write_text(text)
+                by = noticed(repo, tests_of(room, Path(name).stem, repo), args.seconds)
+                shutil.copy(ROOT / name, repo / name)
+                print("killed" if by else "survived", place, change, by, sep="\t", file=table)
+                table.flush()
 
 
 if __name__ == "__main__":

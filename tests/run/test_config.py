@@ -11,7 +11,7 @@ import yaml
 
 from gcn_cli.errors import ConfigError, ImageError
 from gcn_cli.field.ascent import AdamParams, SgdParams
-from gcn_cli.run.config import dump, load_preset, preset_names, resolve, validate
+from gcn_cli.run.config import choose, dump, load_preset, preset_names, resolve, validate
 from gcn_cli.run.jobs import Job, mean_colour
 from gcn_cli.run.kinds import open_course
 from gcn_cli.run.plan import Subject, build_plan, minimum_side
@@ -381,6 +381,27 @@ def test_reading_a_file_runs_nothing(tmp_path):
     with pytest.raises(ConfigError, match="not valid YAML"):
         resolve(file=file)
     assert not victim.exists()
+
+
+def test_a_dumped_config_keeps_the_order_of_its_keys():
+    config = resolve("texture")
+    assert list(yaml.safe_load(dump(config))) == list(type(config).model_fields)
+
+
+def test_a_word_is_a_file_if_it_looks_like_one_or_is_there_else_a_preset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("plain").write_text("seed: 7", encoding="utf-8")
+    Path("frame").write_text("seed: 8", encoding="utf-8")  # a preset's name wins
+    assert (choose("plain").seed, choose("frame").seed, choose(None).name) == (7, 0, "texture")
+    assert choose("plain", "frame", ["seed=9"]) == resolve("frame", None, ["seed=9"])
+    for missing in ("none.yaml", "none.yml", "deep/none"):
+        with pytest.raises(ConfigError, match="cannot read config"):
+            choose(missing)
+    with pytest.raises(ConfigError, match="there is no preset 'none'"):
+        choose("none")
+    with pytest.raises(ConfigError, match="two presets at once"):
+        choose("frame", "texture")
+    assert choose("frame", "frame").name == "frame"
 
 
 def test_loading_a_preset_gives_a_fresh_mapping():
