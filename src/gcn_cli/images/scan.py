@@ -105,7 +105,8 @@ def read_scan(scan: Scan, reduction: int = 1) -> tuple[Array, Array | None]:
             read, band by band, so that it is never held whole. Alpha is the least of a square.
 
     Returns:
-        uint8, uint16 or float32; float32 of the same range where reduced.
+        uint8, uint16, float16 or float32; float32 of the same range where reduced. Halves are
+        widened by NumPy: OpenImageIO loses the smallest where a processor flushes denormal numbers.
 
     Raises:
         ImageError: channels that are no picture's.
@@ -131,7 +132,7 @@ def _bands(scan: Scan, reduction: int) -> Iterator[Array]:
     source = _opened(scan.path)
     if source is None:
         raise OSError("it cannot be opened again")
-    kind = {"8": "uint8", "16": "uint16"}.get(str(scan.depth), "float")
+    kind = {"8": "uint8", "16": "uint16", "half": "half"}.get(str(scan.depth), "float")
     if reduction == 1:
         yield _checked(source, source.read_image(0, 0, 0, scan.spec.nchannels, kind))
         source.close()
