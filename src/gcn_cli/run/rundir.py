@@ -18,7 +18,7 @@ from gcn_cli.images.files import atomic_write_text
 
 _NUMBERED = re.compile(r"(\d{5,})-")
 _ATTEMPTS = 1000
-_REPORTED_PACKAGES = ("torch", "numpy", "pillow", "pydantic", "safetensors")
+_REPORTED_PACKAGES = ("torch", "numpy", "pillow", "OpenImageIO", "pydantic", "safetensors")
 
 
 # ------------------------------------------------------------------------------ the folder
