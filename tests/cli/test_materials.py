@@ -68,7 +68,7 @@ def test_a_sample_is_every_map_under_its_own_name(gcn, learned, tmp_path, listin
     folders = [f"sample-32x32-seed{k}" for k in (0, 1)]
     wanted = {f"{folder}/{file}" for folder in folders for file in (*FILES, "preview.png")}
     assert result.exit_code == 0, result.stderr
-    assert listing(tmp_path) == {*wanted, "grid.png"}
+    assert listing(tmp_path) == {*wanted, "grid-32x32-seed0-1.png"}
     assert len(result.stdout.splitlines()) == len(wanted) + 1
     first = tmp_path / folders[0]
     assert load_image(first / "slate_Metalness.png").eq(255).all()

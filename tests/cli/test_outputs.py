@@ -105,7 +105,11 @@ def test_names_by_a_template(gcn, trained, tmp_path, listing):
     words = ("--size", "32x24", "--n", 2, "--out", tmp_path)
     gcn("synthesize", "--ckpt", trained["plain"], *words, "--name", "{stem}-{seed:04d}-{size}")
     gcn("synthesize", "--ckpt", trained["plain"], *words[:4], "-o", tmp_path / "t", "--name")
-    assert listing(tmp_path) == {"ash-0000-32x24.png", "ash-0001-32x24.png", "grid.png"}
+    assert listing(tmp_path) == {
+        "ash-0000-32x24.png",
+        "ash-0001-32x24.png",
+        "grid-32x24-seed0-1.png",
+    }
     gcn(
         *("synthesize", "--ckpt", trained["plain"], "--size", 32, "--out", tmp_path / "more"),
         *("--name", "{seed}.tif"),
@@ -117,11 +121,11 @@ def test_nothing_that_exists_is_replaced(gcn, trained, tmp_path, listing):
     words = ("synthesize", "--ckpt", trained["plain"], "--size", 32, "--out", tmp_path)
     assert gcn(*words, "--n", 2).exit_code == 0
     before = {p: p.read_bytes() for p in tmp_path.iterdir()}
-    for more in (("--seed", 1), ("--seeds", "1,5"), ("--seeds", "7,8")):
+    for more in (("--seed", 1), ("--seeds", "1,5"), ("--seeds", "0-1")):
         told = gcn(*words, *more, "--temperature", 0)
         assert told.exit_code == 2
         assert told.stdout == ""
-        name = "grid" if more[1] == "7,8" else "sample-32x32-seed1"
+        name = "sample-32x32-seed0" if more[1] == "0-1" else "sample-32x32-seed1"
         assert f"{name}.png exists already; --overwrite replaces it" in told.stderr
         assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
     assert gcn(*words, "--seed", 1, "--temperature", 0, "--overwrite").exit_code == 0
@@ -148,3 +152,15 @@ def test_the_exemplar_is_never_replaced(gcn, run, tmp_path):
     assert told.exit_code == 2
     assert "is what the model was learned from" in told.stderr
     assert (tmp_path / "mine.png").read_bytes() == before
+
+
+def test_other_seeds_go_beside_those_that_are_there(gcn, trained, tmp_path, listing):
+    words = ("synthesize", "--ckpt", trained["plain"], "--size", 32, "--out", tmp_path)
+    for seeds in ("0-1", "2-3", "4,7"):
+        assert gcn(*words, "--seeds", seeds).exit_code == 0
+    grids = {name for name in listing(tmp_path) if name.startswith("grid")}
+    assert grids == {
+        "grid-32x32-seed0-1.png",
+        "grid-32x32-seed2-3.png",
+        "grid-32x32-seed4-7-of-2.png",
+    }

@@ -32,9 +32,9 @@ def test_several_samples_and_their_grid(gcn, trained, tmp_path, listing):
     names = [f"sample-32x32-seed{k}.png" for k in (0, 5, 6)]
     assert result.stderr == ""
     assert result.stdout.splitlines() == [
-        str(tmp_path / "a" / "b" / name) for name in (*names, "grid.png")
+        str(tmp_path / "a" / "b" / name) for name in (*names, "grid-32x32-seed0-6-of-3.png")
     ]
-    assert listing(tmp_path) == {f"a/b/{name}" for name in (*names, "grid.png")}
+    assert listing(tmp_path) == {f"a/b/{name}" for name in (*names, "grid-32x32-seed0-6-of-3.png")}
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_grid_shows_smaller_copies_and_names_all_its_seeds(gallery, tmp_path):
     assert made.paths[0].name == "sample-800x300-seed10.png"
     assert {tuple(image.shape) for image in made._small} == {(1, 144, 384)}
     made.add_grid()
-    grid = tmp_path / "deep" / "grid.png"
+    grid = tmp_path / "deep" / "grid-800x300-seed10-49.png"
     assert load_image(grid).shape == (1, 6 * 148 + 4, 6 * 388 + 4)
     with Image.open(grid) as picture:
         assert picture.text["gcn:seed"] == ",".join(map(str, seeds[:36]))

@@ -122,7 +122,7 @@ def plan_outputs(
     files = tuple(Path(text) if single else target / text for text in given)
     rows, columns = REPEATS[request.tile] if request.tile != "none" else (1, 1)
     check_sides(files[0], rows * request.height, columns * request.width)
-    grid = None if single or len(files) == 1 else target / "grid.png"
+    grid = None if single or len(files) == 1 else target / _grid_name(request)
     note = f"the exemplar has a depth of {wanted}; {suffix} holds {held}" if held != wanted else ""
     role = saved.config.images.role
     return Outputs(files, request.tile, held, role, grid, note or None)
@@ -149,8 +149,16 @@ def _plan_maps(
     folders = tuple(target / text for text in _names(name or NAME, request, stem))
     for file in maps:
         check_sides(folders[0] / file.file, request.height, request.width)
-    grid = target / "grid.png" if len(folders) > 1 else None
+    grid = target / _grid_name(request) if len(folders) > 1 else None
     return Outputs(folders, "none", "8", "colour", grid, None, tuple(maps), lit)
+
+
+def _grid_name(request: Request) -> str:
+    """What the sheet of several samples is called: other seeds, another sheet."""
+    seeds = request.seeds
+    whole = seeds == tuple(range(seeds[0], seeds[0] + len(seeds)))
+    told = f"{seeds[0]}-{seeds[-1]}" if whole else f"{seeds[0]}-{seeds[-1]}-of-{len(seeds)}"
+    return f"grid-{request.width}x{request.height}-seed{told}.png"
 
 
 def is_file_name(path: Path) -> bool:
