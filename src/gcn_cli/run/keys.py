@@ -44,8 +44,11 @@ class Key(NamedTuple):
 
 def models_of(annotation: Any) -> list[type]:
     """Models and dataclasses that an annotation mentions."""
-    if isinstance(annotation, type) and (
-        issubclass(annotation, BaseModel) or is_dataclass(annotation)
+    plain = get_origin(annotation) is None  # Python 3.10 calls tuple[X] a class
+    if (
+        plain
+        and isinstance(annotation, type)
+        and (issubclass(annotation, BaseModel) or is_dataclass(annotation))
     ):
         return [annotation]
     return [found for inner in get_args(annotation) for found in models_of(inner)]
