@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SKIPPED = {"mypy", "ruff", "triton"}  # tools; and PyTorch for CUDA brings a triton of its own
 NEWEST_PYTHON = (3, 12)
-_FLOOR = re.compile(r'"([\w.-]+)(?:\[[\w,]+\])?>=([\d.]+)[";]')
+_FLOOR = re.compile(r'"([\w.-]+)(?:\[[\w,]+\])?>=([\d.]+)[",;]')
 _EXACT = re.compile(r"^([\w.-]+)==([\w.]+)", flags=re.MULTILINE)
 
 

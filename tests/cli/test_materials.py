@@ -160,6 +160,27 @@ def test_a_light_on_a_picture_is_refused(gcn, run):
     assert "--preview lights a material's maps; this model is of a picture" in result.stderr
 
 
+def test_a_folder_of_maps_is_inspected_and_a_picture_refused(gcn, learned, slate, tmp_path):
+    told = gcn("inspect", "--ckpt", learned, "--image", slate, "--out", tmp_path)
+    assert told.exit_code == 0, told.stderr
+    assert (tmp_path / "image-map.png").is_file()
+    one = gcn("inspect", "--ckpt", learned, "--image", slate / "slate_Color.png")
+    assert one.exit_code == 2
+    assert "slate_Color.png is no folder of maps" in one.stderr
+    fewer = tmp_path / "fewer"
+    fewer.mkdir()
+    for name in ("slate_Color.png", "slate_Roughness.png"):
+        (fewer / name).write_bytes((slate / name).read_bytes())
+    result = gcn("inspect", "--ckpt", learned, "--image", fewer)
+    assert "maps normal, metalness, height are missing" in result.stderr
+
+
+def test_a_material_is_refused_by_the_papers_presets(gcn, slate):
+    result = gcn("train", "--images", slate, "--config", "paper-texture", "--dry-run")
+    assert result.exit_code == 2
+    assert "is a material; models of kind field learn from pictures" in result.stderr
+
+
 def test_maps_and_images_at_once_are_refused(gcn, slate):
     result = gcn("train", "--images", slate, "--maps", f"color={slate / 'slate_Color.png'}")
     assert result.exit_code == 2

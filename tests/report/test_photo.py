@@ -8,8 +8,8 @@ from gcn_cli.images.files import Picture
 from gcn_cli.report.photo import examine_photo
 
 
-def _told(levels: torch.Tensor, **more: object):
-    return examine_photo(Path("x.png"), Picture(levels, **more))  # type: ignore[arg-type]
+def _told(levels, **more):
+    return examine_photo(Path("x.png"), Picture(levels, **more))
 
 
 def test_a_sound_picture_is_recommended_as_it_is(blurred):

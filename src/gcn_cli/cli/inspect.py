@@ -93,13 +93,18 @@ def inspect(
     from gcn_cli.engine import choose_machine
     from gcn_cli.images.files import load_image
     from gcn_cli.run.checkpoint import load_checkpoint
+    from gcn_cli.run.jobs import read_image
 
     if out is not None and out.is_file():
         raise UsageError(f"--out is a folder, and {out} is a file")
     wanted = _levels(levels)
     machine = choose_machine(device, "fp32")
     saved = load_checkpoint(ckpt)
-    shown = load_image(image) if image is not None else None
+    shown = None
+    if image is not None and saved.config.kind == "texture":
+        shown = read_image(saved.config, saved.material, image)
+    elif image is not None:
+        shown = load_image(image)
     if saved.config.kind == "texture":
         told = _texture(saved, ckpt, shown, samples, wanted, machine, as_json, out)
     elif wanted is not None:
@@ -154,7 +159,6 @@ def _texture(
     from gcn_cli.report import figures, texture
     from gcn_cli.report.facts import Settings, examine, in_units
     from gcn_cli.report.inspection import read_records
-    from gcn_cli.run.jobs import fitted
 
     model = saved.model
     _check_levels(levels, [size.levels for size in model.sizes])
@@ -164,7 +168,7 @@ def _texture(
         in_units(model, saved.observed),
         machine,
         settings,
-        None if image is None else in_units(model, fitted(saved.config, image)[None])[0],
+        None if image is None else in_units(model, image[None])[0],
     )
     name, records = saved.config.name, read_records(ckpt)
     subject = texture.Subject(

@@ -89,7 +89,21 @@ class Material:
         return Material(tuple(_unpacked(one) for one in data))
 
     def encode(self, pictures: Mapping[str, Tensor]) -> Tensor:
-        """Maps (c, H, W) in grey levels as one image (C, H, W) of even contrast."""
+        """Maps (c, H, W) in grey levels as one image (C, H, W) of even contrast.
+
+        Raises:
+            ImageError: a map that is missing, has other channels or another size.
+        """
+        missing = [one.name for one in self.maps if one.name not in pictures]
+        if missing:
+            raise ImageError(f"of the material's maps {', '.join(missing)} are missing")
+        for one in self.maps:
+            # Of a normal x and y are kept: one channel fewer than its file has.
+            count = len(one.gains) + (one.kind == "normal")
+            if len(pictures[one.name]) != count:
+                raise ImageError(f"the map {one.name} has {count} channels in this material")
+        if len({pictures[one.name].shape[-2:] for one in self.maps}) > 1:
+            raise ImageError("the maps of one material must agree in size")
         rows = [
             pictures[one.name][k : k + 1] * one.gains[k] for one in self.maps for k in one.learned
         ]

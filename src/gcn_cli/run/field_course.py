@@ -28,6 +28,11 @@ _SHOWN = 16
 
 def plan_job(config: FieldConfig, job: Job) -> Plan:
     """The plan for one job; errors name its image."""
+    if job.material is not None:
+        raise ImageError(
+            f"{job.told_name} is a material; models of kind field learn from pictures: choose the "
+            "preset texture"
+        )
     if job.known is not None:
         share = 1 - float(job.known.double().mean())
         raise ImageError(

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from gcn_cli.errors import ImageError
-from gcn_cli.images.files import DEPTHS, Depth, Picture, find_images, read_picture, sort_out
+from gcn_cli.images.files import (
+    DEPTHS,
+    Depth,
+    Picture,
+    find_images,
+    load_image,
+    read_picture,
+    sort_out,
+)
 from gcn_cli.images.light import flattened
 from gcn_cli.images.maps import Material, measure, side_by_side
 from gcn_cli.images.materials import FileSet, group_files, kind_of
@@ -196,7 +204,10 @@ def set_job(config: Config, files: FileSet, wish: Wish = _ALL) -> Job:
     maps, known, notes = {}, None, list(files.notes)
     for name, picture in read_maps(files, config.images.max_side).items():
         file = files.files[name]
-        maps[name] = (fitted(config, picture.levels), file.stem, picture.depth)
+        levels = fitted(config, picture.levels)
+        if config.images.flatten and kind_of(name) == "colour":
+            levels = flattened(levels)
+        maps[name] = (levels, file.stem, picture.depth)
         notes += [f"{file.name}: {note}" for note in picture.notes]
         if picture.known is not None:
             known = picture.known if known is None else known & picture.known
@@ -209,6 +220,20 @@ def set_job(config: Config, files: FileSet, wish: Wish = _ALL) -> Job:
     job = _job(files.name, [Picture(image, known)], list(files.files.values())[:1])
     sources = tuple(files.files.values())
     return replace(job, sources=sources, material=material, notes=tuple(notes))
+
+
+def read_image(saved: Config, material: Material | None, path: Path) -> Tensor:
+    """A picture (C, H, W) made ready as the exemplar was; of a ``material`` a folder of its maps.
+
+    Raises:
+        ImageError: an unreadable file, a picture for a material, maps that are missing or differ.
+    """
+    if material is None:
+        return prepare_image(saved, load_image(path))
+    if not path.is_dir():
+        raise ImageError(f"this model is of a material, and {path} is no folder of maps")
+    maps = {name: fitted(saved, levels) for name, levels in read_material(path).items()}
+    return material.encode(maps)
 
 
 def read_material(folder: Path) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ _CHAIN_MAPS = 4  # the same of a chain's step
 def update_work(plan: Plan, size: SizePlan, act: Act) -> float:
     """Multiply-adds of one update: passes up and down, and three times that with gradients."""
     recipe, net = plan.recipe, plan.net
-    if size.reduction == plan.sizes[0].reduction:
+    if size.reduction == plan.sizes[0].reduction and not recipe.place:
         net = replace(net, given=0)  # the coarsest size comes alone
     per_pixel = net.multiply_adds()
     if act == ACTS[0]:

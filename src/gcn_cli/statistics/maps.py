@@ -21,14 +21,14 @@ def cross_correlations(
     """
     _, height, width = image.shape
     inner = image[:, reach : height - reach, reach : width - reach].double()
-    found = image.new_zeros(len(pairs), 2 * reach + 1, 2 * reach + 1, dtype=torch.float64)
-    for dy in range(2 * reach + 1):
-        for dx in range(2 * reach + 1):
+    firsts, seconds = (list(channels) for channels in zip(*pairs, strict=True))
+    still, shifts = _standard(inner).flatten(1), range(2 * reach + 1)
+    found = image.new_zeros(len(pairs), len(shifts), len(shifts), dtype=torch.float64)
+    for dy in shifts:
+        for dx in shifts:
             moved = image[:, dy : dy + inner.shape[1], dx : dx + inner.shape[2]].double()
-            a = _standard(inner)
-            b = _standard(moved)
-            for k, (first, second) in enumerate(pairs):
-                found[k, dy, dx] = (a[first] * b[second]).mean()
+            every = still @ _standard(moved).flatten(1).T / still.shape[1]
+            found[:, dy, dx] = every[firsts, seconds]
     return found
 
 
