@@ -191,7 +191,7 @@ def texture_data() -> Callable[..., dict[str, Any]]:
                 "canvas": 16,
                 "levels": 2,
             },
-            "sampler": {"steps": 4, "finer_steps": 3},
+            "sampler": {"steps": 4, "langevin": 1, "finer_steps": 3},
             "output": {"grid_every": 25, "checkpoint_every": 25},
         }
         for key, value in changes.items():

@@ -153,6 +153,8 @@ DAMAGE = {
     "an update of a half": (("state", "update"), 0.5, "nowhere"),
     "a scale above 1": (("state", "rate_scale"), 2.0, "out of range"),
     "moments of another shape": (("state", "moments", 1), torch.zeros(7), "do not fit"),
+    "Langevin steps below 0": (("model", "langevin"), -1, "Langevin steps are out of range"),
+    "half a Langevin step": (("model", "langevin"), 0.5, "Langevin steps are out of range"),
     "noise below 0 on what is given": (("model", "given_noise"), -0.1, "out of range"),
     "a bad config": (("config", "noise", "finer"), 99.0, "ordered"),
 }
@@ -197,6 +199,13 @@ def test_a_flipped_bit_in_a_tensor_is_noticed(write):
     path.write_bytes(content)
     with pytest.raises(CheckpointError):
         load_checkpoint(path)
+
+
+def test_langevin_steps_come_back_and_are_none_in_older_files(saved, write):
+    path = write(lambda data: data["model"].update(langevin=5))
+    assert load_checkpoint(path).model.langevin == 5
+    assert load_checkpoint(write(lambda data: data["model"].pop("langevin"))).model.langevin == 0
+    assert saved.model.langevin == saved.config.sampler.langevin
 
 
 def test_a_checkpoint_of_an_early_release_is_refused_by_name(write):

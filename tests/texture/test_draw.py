@@ -11,6 +11,7 @@ import torch
 from gcn_cli.engine import NoiseSource, open_engine
 from gcn_cli.field.ladder import anneal, noise_levels, reconstruct
 from gcn_cli.field.network import LayerSpec, NoiseNet, initial_weights
+from gcn_cli.texture.denoise import OneField
 from gcn_cli.texture.draw import Model, SizeModel, chain, draw, fresh, start
 from gcn_cli.texture.pyramid import enlarge_torus
 
@@ -134,7 +135,7 @@ def test_a_step_takes_the_network_at_a_random_phase_and_rolls_the_picture_back(c
     sampler = open_engine(model.net, machine.device, machine.dtype).opened(model.sizes[0].weights)
     noise, phases = NoiseSource(3, [0], machine.device), set()
     y = start(model, 0, (1, 1, 16, 16), None, noise)
-    for step in chain(model, 0, sampler, y, noise):
+    for step in chain(model, 0, OneField(sampler), y, noise):
         if step.reconstruction is None:
             continue
         s = torch.full((1,), step.s)
@@ -199,7 +200,7 @@ def test_what_is_given_rolls_with_the_picture(course, machine):
     noise = NoiseSource(3, [0], machine.device)
     below = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     y, phases = start(model, 1, (1, 1, 32, 32), below, noise), set()
-    for step in chain(model, 1, sampler, y, noise, coarser=below):
+    for step in chain(model, 1, OneField(sampler), y, noise, coarser=below):
         if step.reconstruction is None:
             continue
         s = torch.full((1,), step.s)

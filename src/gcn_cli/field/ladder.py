@@ -36,6 +36,9 @@ Gradient = Callable[[Tensor, Tensor], Tensor]
 
 _POWER = 5.0  # of the ladder's spacing: levels crowd where s is small (Karras et al. 2022)
 
+SHARE = 0.3
+"""Of the way to its reconstruction that a Langevin step goes at one level."""
+
 
 def column(s: Tensor) -> Tensor:
     """Levels (N,) as (N, 1, 1, 1), to go with images."""
@@ -122,6 +125,22 @@ def extrapolated(
         return reconstruction
     share = 0.5 * math.log(s / below) / math.log(above / s)
     return torch.lerp(earlier, reconstruction, 1 + share)
+
+
+def langevin_step(
+    y: Tensor, reconstruction: Tensor, s: float, noise: Tensor, before: Tensor, first: bool
+) -> Tensor:
+    """One step of Langevin dynamics at level s, which leaves p_s as it is.
+
+    ``y <- y + eps^2/2 score + eps (Z + Z') / 2`` with ``eps^2 = 2 SHARE s^2``, so that a step goes
+    SHARE of the way to the reconstruction (Xie et al. 2016, section 5). Z' is the ``noise`` of the
+    step before: with it the law of a Gaussian is left exactly as it is, of whatever spectrum and
+    at steps of any length (Leimkuhler and Matthews 2013). The ``first`` step at a level has none
+    before it; ``before`` is fresh noise then, of the weight that is right where y is half noise.
+    """
+    share = math.sqrt(0.75 - SHARE / 4) if first else 0.5
+    kick = noise.mul(0.5).add_(before, alpha=share)
+    return torch.lerp(y, reconstruction, SHARE).add_(kick, alpha=s * math.sqrt(2 * SHARE))
 
 
 def step_down(y: Tensor, towards: Tensor, s: float, below: float, noise: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ def update_work(plan: Plan, size: SizePlan, act: Act) -> float:
     if act == ACTS[0]:
         return 6 * per_pixel * recipe.reconstruction.batch * size.crop**2
     given, area = recipe.likelihood, size.canvas**2
-    steps = 2 * len(size.levels) * given.chains
+    langevin = recipe.sampler.langevin if size.reduction > 1 else 0
+    steps = 2 * (1 + langevin) * len(size.levels) * given.chains
     gradients = 3 * min(given.levels, len(size.levels)) * (given.chains + 1)
     return per_pixel * area * (steps + gradients)
 

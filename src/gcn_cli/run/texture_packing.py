@@ -32,6 +32,7 @@ def pack_model(model: Model) -> dict[str, Any]:
         "layers": [asdict(spec) for spec in model.net.layers],
         "channels": model.net.channels,
         "given_noise": model.given_noise,
+        "langevin": model.langevin,
         "place": None if model.place is None else list(model.place),
         "sizes": [
             {
@@ -72,7 +73,10 @@ def unpack_model(data: dict[str, Any], mean: Tensor) -> Model:
     reductions = [size.reduction for size in sizes]
     if not sizes or any(a != 2 * b for a, b in itertools.pairwise(reductions)):
         raise ValueError("its sizes do not follow one another")
-    return Model(net, sizes, mean, contrast, noise, place)
+    langevin = data.get("langevin", 0)
+    if not (isinstance(langevin, int) and 0 <= langevin <= _MOST_LEVELS):
+        raise ValueError("its Langevin steps are out of range")
+    return Model(net, sizes, mean, contrast, noise, place, langevin)
 
 
 def _unpack_place(data: list[int]) -> tuple[int, int]:

@@ -4,40 +4,31 @@ The coarsest chain starts at white noise of the highest level; a finer one at th
 sample plus noise of its own highest level, and is given that sample at every step, so that closed
 shapes need not be found again through the noise. Every step is driven by the reconstruction error
 D(y, s) - y and takes the network at a random phase of its strides, so that no phase is preferred.
-Canvases too large for one pass are moved window by window, in place.
+At reduced sizes, where shapes are decided, Langevin steps at every level come before the step down.
+Pixels that are known are held (`Held`). Canvases too large for one pass are moved window by
+window, in place.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gcn_cli.engine import (
-    BAND,
-    Machine,
-    NoiseSource,
-    Sampler,
-    move_bands,
-    open_engine,
-    parts,
-    windowed_gradient,
-)
-from gcn_cli.field.ladder import extrapolated, reconstruct, step_down
-from gcn_cli.field.network import NoiseNet, Weights, beside
+from gcn_cli.engine import BAND, Machine, NoiseSource, open_engine, parts
+from gcn_cli.field.network import NoiseNet, Weights
+from gcn_cli.texture.denoise import Denoiser, OneField
+from gcn_cli.texture.held import Held
 from gcn_cli.texture.place import place_maps
-from gcn_cli.texture.pyramid import enlarge_rows, enlarge_torus
+from gcn_cli.texture.pyramid import enlarge_rows, enlarge_torus, shrink
+from gcn_cli.texture.rung import FACTOR, KEPT, Mover, rungs
 
 WINDOW = 1024
 """Side, px, above which a canvas is moved window by window."""
-FACTOR = 2
-"""Between a size and the next finer one."""
-KEPT = torch.float16
-"""What the last D is kept in for the next step: half the memory of a large canvas."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +55,8 @@ class Model:
     """Deviation of the noise on the coarser sample that a finer field is given."""
     place: tuple[int, int] | None = None
     """Canvas (H, W), px, of aligned objects, whose field knows where it is; None: a texture."""
+    langevin: int = 0
+    """Langevin steps at every level of reduced sizes."""
 
     @property
     def multiple(self) -> int:
@@ -74,6 +67,18 @@ class Model:
     def total_steps(self) -> int:
         """Sampler steps of one sample, over all sizes."""
         return sum(len(size.levels) for size in self.sizes)
+
+    def stays(self, size: int) -> int:
+        """Langevin steps at every level of size ``size``."""
+        return self.langevin if self.sizes[size].reduction > 1 else 0
+
+    def in_units(self, grey: Tensor) -> Tensor:
+        """Images (N, C, H, W) in grey levels, of 1 or of the model's channels, in its units."""
+        channels = self.net.channels
+        if grey.shape[1] != channels:
+            one = grey.mean(1, keepdim=True)
+            grey = one if channels == 1 else one.expand(-1, channels, -1, -1)
+        return (grey - self.mean.to(grey.device)) / self.contrast
 
     def to_grey(self, y: Tensor) -> Tensor:
         """Images (N, C, H, W) in units of contrast as grey levels."""
@@ -100,129 +105,45 @@ class Step:
 def chain(
     model: Model,
     size: int,
-    sampler: Sampler,
+    denoiser: Denoiser,
     y: Tensor,
     noise: NoiseSource,
     temperature: float = 1.0,
     window: int = WINDOW,
     coarser: Tensor | None = None,
+    held: Held | None = None,
+    first: int = 0,
+    patience: int = 0,
 ) -> Iterator[Step]:
-    """The steps of one size's chain, from ``y`` at its highest level on.
+    """The steps of one size's chain, from ``y`` at level number ``first`` on.
 
-    ``coarser`` (N, C, h, w), a coarser torus, is given to a finer field at every step.
+    ``coarser`` (N, C, h, w), a coarser torus, is given to a finer field at every step. What is
+    ``held``, at this size, is known at every level. At every level it takes the model's Langevin
+    steps, and ``patience`` of them at least.
 
     Yields y before every step, and in the end the last reconstruction, as y at level 0.
     """
     levels = model.sizes[size].levels.tolist()
-    stride = model.net.total_stride
-    large = max(y.shape[-2:]) > window
+    net, stride, large = model.net, model.net.total_stride, max(y.shape[-2:]) > window
+    mover = Mover(noise, f"anneal/{size}", temperature, held)
     earlier: Tensor | None = None
     given = None if coarser is None or large else enlarge_torus(coarser, FACTOR)
     if model.place is not None:
         given = place_maps(len(y), (y.shape[-2], y.shape[-1]), y.device)
-    for k, s in enumerate(levels):
-        above, below = levels[max(0, k - 1)], levels[k + 1] if k + 1 < len(levels) else 0.0
-        dy, dx = noise.integers(f"phase/{size}", k, (stride, stride))
-        rung = Rung(k, above, s, below, (dy, dx))
+    for rung in rungs(levels, max(patience, model.stays(size)), first):
+        dy, dx = noise.integers(f"phase/{size}", rung.number, (stride, stride))
         if large:
-            yield Step(size, k, s, y, None)
-            purpose = f"anneal/{size}"
-            earlier = _move_windows(
-                model, sampler, y, coarser, earlier, rung, noise, purpose, temperature, window
-            )
+            if not rung.stays:
+                yield Step(size, rung.index, rung.s, y, None)
+            earlier = mover.move_windows(net, denoiser, y, coarser, earlier, rung, (dy, dx), window)
             continue
-        told = torch.full((len(y),), s, device=y.device)
-        rolled = _rolled(y, dy, dx)
-        known = None if given is None else _rolled(given, dy, dx)
-        d = _rolled(reconstruct(sampler, rolled, told, known), -dy, -dx)
-        yield Step(size, k, s, y, d, given)
-        y = _moved(y, d, earlier, rung, noise, f"anneal/{size}", 0, temperature)
-        earlier = d.to(KEPT)
+        d = denoiser(y, rung.s, given, (dy, dx))
+        d = d if held is None else held.put(d)
+        if not rung.stays:
+            yield Step(size, rung.index, rung.s, y, d, given)
+        y = mover.move(y, d, earlier, rung)
+        earlier = earlier if rung.stays else d.to(KEPT)
     yield Step(size, len(levels), 0.0, y, None)
-
-
-def _rolled(images: Tensor, dy: int, dx: int) -> Tensor:
-    return torch.roll(images, (dy, dx), (-2, -1))
-
-
-@dataclass(frozen=True)
-class Rung:
-    """Step ``index`` of a ladder: from level s to ``below`` (0: the end), after ``above``."""
-
-    index: int
-    above: float
-    s: float
-    below: float
-    shift: tuple[int, int]
-    """Phase (dy, dx), px, of the network's strides."""
-
-
-def _moved(
-    y: Tensor,
-    d: Tensor,
-    earlier: Tensor | None,
-    rung: Rung,
-    noise: NoiseSource,
-    purpose: str,
-    first_row: int,
-    temperature: float,
-) -> Tensor:
-    """Y (N, C, h, W), whose first row is ``first_row`` of the canvas, one step further down."""
-    if not rung.below:
-        return d
-    last = None if earlier is None else earlier.float()
-    towards = extrapolated(d, last, rung.above, rung.s, rung.below)
-    z = torch.empty_like(d, memory_format=torch.contiguous_format)
-    noise.normal_(z, purpose, rung.index, first_row).mul_(math.sqrt(temperature))
-    return step_down(y, towards, rung.s, rung.below, z)
-
-
-def _move_windows(
-    model: Model,
-    sampler: Sampler,
-    y: Tensor,
-    coarser: Tensor | None,
-    earlier: Tensor | None,
-    rung: Rung,
-    noise: NoiseSource,
-    purpose: str,
-    temperature: float,
-    window: int,
-) -> Tensor:
-    """One step of the whole canvas, in place; returns D, kept in half as many bytes."""
-    reach, stride = model.net.reach, model.net.total_stride
-    told = torch.full((1,), rung.s, device=y.device)
-    scale = math.sqrt(1 + rung.s**2)
-    last = earlier
-    kept = torch.empty_like(y, dtype=KEPT) if earlier is None else earlier
-
-    def gradient(piece: Tensor) -> Tensor:
-        return sampler.window(piece, told.expand(len(piece)))
-
-    def move(rows: Tensor, top: int, inner: tuple[int, int]) -> Tensor:
-        first, end = inner
-        known = None
-        if coarser is not None:
-            known = enlarge_rows(coarser, FACTOR, top, top + rows.shape[-2])
-        found = windowed_gradient(
-            gradient,
-            beside(rows / scale, known),
-            y.shape[1],
-            top,
-            inner,
-            reach,
-            stride,
-            rung.shift,
-            window,
-        )
-        here = rows[..., first - top : end - top, :]
-        d = here / scale**2 + (rung.s / scale) * found
-        before = None if last is None else last[..., first:end, :].clone()
-        kept[..., first:end, :] = d
-        return _moved(here, d, before, rung, noise, purpose, first, temperature)
-
-    move_bands(y, reach, stride, rung.shift[0], move)
-    return kept
 
 
 def given_below(
@@ -252,16 +173,51 @@ def start(
     below: Tensor | None,
     noise: NoiseSource,
     temperature: float = 1.0,
+    held: Held | None = None,
+    first: int = 0,
 ) -> Tensor:
-    """Where a chain (N, C, H, W) starts: noise of its highest level, plus what lies below it."""
+    """Where a chain (N, C, H, W) starts: noise of level number ``first``, plus what lies below it.
+
+    Below lies the coarser sample (N, C, h, w), enlarged, or a picture of that very size; and what
+    is ``held``.
+    """
     out = torch.empty(shape, device=noise.device)
-    noise.normal_(out, f"start/{size}", 0).mul_(
-        float(model.sizes[size].levels[0]) * math.sqrt(temperature)
-    )
-    if below is not None:
-        for first, last in parts(shape[-2], BAND):
-            out[..., first:last, :] += enlarge_rows(below, FACTOR, first, last)
+    level = float(model.sizes[size].levels[first])
+    noise.normal_(out, f"start/{size}", 0).mul_(level * math.sqrt(temperature))
+    same = below is not None and below.shape[-2:] == out.shape[-2:]
+    for top, bottom in parts(shape[-2], BAND):
+        rows = torch.zeros_like(out[..., top:bottom, :])
+        if below is not None:
+            rows = below[..., top:bottom, :] if same else enlarge_rows(below, FACTOR, top, bottom)
+        out[..., top:bottom, :] += rows if held is None else held.put(rows, top)
     return out
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A picture (1, C, H, W), of full size and in units of contrast, in place of the first noise.
+
+    The coarsest chain starts at it, ``share`` of its levels further down, under noise of that level
+    (Meng et al. 2022): coarse shapes stay, fine ones are drawn anew.
+    """
+
+    picture: Tensor
+    share: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What samples must agree with.
+
+    ``patience``: Langevin steps, at least, at every level of the coarsest size.
+    """
+
+    held: Held | None = None
+    begin: Begin | None = None
+    patience: int = 0
+
+
+FREE = Conditions()
 
 
 def draw(
@@ -271,29 +227,51 @@ def draw(
     machine: Machine,
     temperature: float = 1.0,
     window: int = WINDOW,
+    conditions: Conditions = FREE,
+    denoisers: Callable[[int], Denoiser] | None = None,
 ) -> Iterator[Step]:
     """Samples on a torus of ``canvas`` (H, W) px of full size, one per chain of ``noise``.
 
-    Yields every step; the last one is the sample, in units of contrast.
+    Yields every step; the last one is the sample, in units of contrast. ``denoisers`` gives that of
+    each size where it is not the model's own.
 
     Raises:
         ValueError: a canvas that the strides do not divide.
     """
     if any(n % model.multiple for n in canvas):
         raise ValueError(f"sides are multiples of {model.multiple} px, not {canvas}")
-    engine = open_engine(model.net, machine.device, machine.dtype)
+    opened = denoisers or opener(model, machine)
+    held, begin = conditions.held, conditions.begin
     below: Tensor | None = None
     for index, size in enumerate(model.sizes):
         height, width = (n // size.reduction for n in canvas)
         shape = (len(noise.chains), model.net.channels, height, width)
-        y = start(model, index, shape, below, noise, temperature)
-        weights = size.weights.map(lambda t: t.to(machine.device))
+        here = None if held is None else held.at(size.reduction).to(machine.device)
+        base, first = below, 0
+        if begin is not None and index == 0:
+            base = shrink(begin.picture, 1 / size.reduction).to(machine.device)
+            first = round(begin.share * (len(size.levels) - 1))
+        y = start(model, index, shape, base, noise, temperature, here, first)
         known = None if below is None else given_below(model, index, below, noise, temperature)
-        below = None  # a large canvas leaves no room for it
-        sampler = engine.opened(weights)
-        for step in chain(model, index, sampler, y, noise, temperature, window, known):
+        base = below = None  # a large canvas leaves no room for it
+        denoiser, patience = opened(index), 0 if index else conditions.patience
+        steps = chain(
+            model, index, denoiser, y, noise, temperature, window, known, here, first, patience
+        )
+        for step in steps:
             below = step.y
             yield step
+
+
+def opener(model: Model, machine: Machine) -> Callable[[int], OneField]:
+    """What opens the field of each size on a machine."""
+    engine = open_engine(model.net, machine.device, machine.dtype)
+
+    def opened(index: int) -> OneField:
+        weights = model.sizes[index].weights.map(lambda t: t.to(machine.device))
+        return OneField(engine.opened(weights))
+
+    return opened
 
 
 def fresh(
@@ -308,4 +286,16 @@ def fresh(
     return deque(draw(model, canvas, noise, machine), maxlen=1)[0].y
 
 
-__all__ = ["Model", "SizeModel", "Step", "chain", "draw", "fresh", "start"]
+__all__ = [
+    "FREE",
+    "Begin",
+    "Conditions",
+    "Model",
+    "SizeModel",
+    "Step",
+    "chain",
+    "draw",
+    "fresh",
+    "opener",
+    "start",
+]

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from gcn_cli.field.network import beside
 from gcn_cli.field.noise import generator
-from gcn_cli.texture.draw import FACTOR, coarse_shape, from_coarse
+from gcn_cli.texture.draw import coarse_shape, from_coarse
 from gcn_cli.texture.known import Windows, eroded, known_values, reduced_known
 from gcn_cli.texture.place import place_maps
 from gcn_cli.texture.plan import Plan, at_size, known_at
+from gcn_cli.texture.rung import FACTOR
 
 _LOG_LEVEL = (-0.2, 1.3)  # mean and deviation of ln s at the coarsest size (Karras et al. 2022)
 

@@ -20,6 +20,7 @@ from gcn_cli.errors import DivergenceError
 from gcn_cli.field.network import Weights, initial_weights
 from gcn_cli.field.noise import derive_seed, generator
 from gcn_cli.field.optimise import Moments, adam, averaged, clipped, flatten, muon, unflatten
+from gcn_cli.texture.denoise import OneField
 from gcn_cli.texture.draw import (
     Model,
     SizeModel,
@@ -125,7 +126,9 @@ def model_of(plan: Plan, state: State, mean: Tensor, contrast: float) -> Model:
         for size, vector in zip(plan.sizes, state.models(), strict=False)
     )
     place = plan.sides if plan.recipe.place else None
-    return Model(plan.net, sizes, mean, contrast, plan.recipe.noise.given, place)
+    recipe = plan.recipe
+    langevin = recipe.sampler.langevin
+    return Model(plan.net, sizes, mean, contrast, recipe.noise.given, place, langevin)
 
 
 def _enter(plan: Plan, size: int, act: Act, vector: Tensor, finished: tuple[Tensor, ...]) -> State:
@@ -302,7 +305,7 @@ class _Work:
         y = start(
             model, self.index, (given.chains, self.plan.net.channels, side, side), below, noise
         )
-        sampler = self.engine.opened(model.sizes[-1].weights)
+        sampler = OneField(self.engine.opened(model.sizes[-1].weights))
         known = None if below is None else given_below(model, self.index, below, noise)
         return chain(model, self.index, sampler, y, noise, window=side, coarser=known)
 

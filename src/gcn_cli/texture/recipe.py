@@ -96,6 +96,12 @@ class Sampler(Part):
 
     steps: int = Field(default=30, ge=1, le=10000, description="steps at the coarsest size")
     finer_steps: int = Field(default=8, ge=1, le=10000, description="steps at every finer size")
+    langevin: int = Field(
+        default=0,
+        ge=0,
+        le=10000,
+        description="Langevin steps at every level of reduced sizes, before the step down",
+    )
 
 
 class Recipe(Part):
