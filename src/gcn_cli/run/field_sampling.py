@@ -23,9 +23,11 @@ def canvas_for(model: Model, request: Request) -> tuple[int, int]:
     Raises:
         UsageError: as `fit_canvas`, or a model learned on a bounded canvas shall tile.
     """
-    if model.boundary == "torus":
+    if model.boundary == "torus" and request.kept is None:
         return fit_canvas(request, model.multiple, model.receptive_field)
     check_sides(request)
+    if request.kept is not None:
+        raise UsageError("only models of kind texture draw around what is known")
     if request.tile != "none":
         raise UsageError("this model was learned on a bounded canvas and cannot tile")
     least = model.receptive_field

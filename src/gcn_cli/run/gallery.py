@@ -134,9 +134,9 @@ class Gallery:
             self._add_maps(path, material, image, text)
         else:
             depth, role, preview = self.outputs.depth, self.outputs.role, self.outputs.preview(path)
-            self._write(path, image, text, depth, role)
+            self.write(path, image, text, depth, role)
             if preview is not None:
-                self._write(preview, tiled(image, self.request.tile), text, depth, role)
+                self.write(preview, tiled(image, self.request.tile), text, depth, role)
         if len(self._small) < _GRID_MOST:
             factor = min(1.0, _GRID_SIDE / max(image.shape[-2:]))
             h, w = (max(1, round(n * factor)) for n in picture.shape[-2:])
@@ -149,12 +149,12 @@ class Gallery:
         maps = material.decode(image)
         for one in self.outputs.maps:
             told = {**text, "gcn:map": one.name}
-            self._write(folder / one.file, maps[one.name], told, one.depth, one.role)
+            self.write(folder / one.file, maps[one.name], told, one.depth, one.role)
         if self.outputs.lit:
             down = any(one.name == "normal" and points_down(one.file) for one in material.maps)
             plane = lit_plane(maps, down)
             sphere = lit_sphere(maps, min(512, *plane.shape[-2:]), down)
-            self._write(folder / LIT, image_grid([plane, sphere], columns=2), text)
+            self.write(folder / LIT, image_grid([plane, sphere], columns=2), text)
 
     def add_grid(self) -> None:
         """Write all pictures on one sheet, where there are several."""
@@ -162,16 +162,17 @@ class Gallery:
             seeds = self.request.seeds[: len(self._small)]
             text = {**self.text(seeds[0]), "gcn:seed": ",".join(map(str, seeds))}
             columns = 1 if self.saved.material else None
-            self._write(self.outputs.grid, image_grid(self._small, columns), text)
+            self.write(self.outputs.grid, image_grid(self._small, columns), text)
 
-    def _write(
+    def write(
         self,
         path: Path,
         image: Tensor,
-        text: dict[str, str],
+        text: dict[str, str] | None = None,
         depth: Depth = "8",
         role: Role = "colour",
     ) -> None:
+        """Write one picture and list it."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_picture(path, image, depth, role, text)

@@ -194,13 +194,16 @@ def _names(name: str, request: Request, stem: str) -> list[str]:
     return names
 
 
-def check_new(files: Sequence[Path], folder: Path, overwrite: bool) -> None:
+def check_new(
+    files: Sequence[Path], folder: Path, overwrite: bool, sources: Sequence[Path] = ()
+) -> None:
     """Refuse, before any work, to replace what exists.
 
     Args:
         files: all that will be written.
         folder: the run folder; what its model was learned from is never replaced.
         overwrite: whether other files may be.
+        sources: what is never replaced either.
 
     Raises:
         UsageError: a file stands in the way.
@@ -209,6 +212,7 @@ def check_new(files: Sequence[Path], folder: Path, overwrite: bool) -> None:
     for parent in {file.parent for file in files}:
         check_folder(parent)
     learned = {path.resolve() for path in _learned_from(folder)}
+    given = {path.resolve() for path in sources}
     for file in files:
         if file.is_dir():
             raise UsageError(f"{file} is a folder, where a file is to be written")
@@ -216,6 +220,8 @@ def check_new(files: Sequence[Path], folder: Path, overwrite: bool) -> None:
             continue
         if file.resolve() in learned:
             raise UsageError(f"{file} is what the model was learned from; it is never replaced")
+        if file.resolve() in given:
+            raise UsageError(f"{file} is what was given; it is never replaced")
         if not overwrite:
             raise UsageError(f"{file} exists already; --overwrite replaces it")
 

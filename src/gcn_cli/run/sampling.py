@@ -13,6 +13,7 @@ from gcn_cli.engine import Machine, free_memory
 from gcn_cli.errors import UsageError
 
 Tiling = Literal["none", "x", "y", "xy"]
+TILINGS = ("none", "x", "y", "xy")
 MAX_SIDE = 32768
 USUAL = 256
 """Side, px, of a picture where no size is asked for."""
@@ -24,14 +25,39 @@ _BATCH_MOST = 16
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What a picture must hold: ``levels`` (C, H, W) in grey levels where ``known`` (H, W)."""
+
+    levels: Tensor
+    known: Tensor
+
+    def put(self, image: Tensor) -> Tensor:
+        """An image (C, H, W) with what is known in its place."""
+        return torch.where(self.known, self.levels, image)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What a picture begins with: ``levels`` (C, H, W), grey levels, at ``share`` of the chain."""
+
+    levels: Tensor
+    share: float
+
+
+@dataclass(frozen=True)
 class Request:
-    """What to draw: ``width`` x ``height`` px, one picture per seed."""
+    """What to draw: ``width`` x ``height`` px, one picture per seed.
+
+    In it is what is ``kept``; its coarse shapes are those of a ``sketch``.
+    """
 
     width: int
     height: int
     seeds: tuple[int, ...]
     tile: Tiling = "none"
     temperature: float = 1.0
+    kept: Kept | None = None
+    sketch: Sketch | None = None
 
 
 @dataclass(frozen=True)

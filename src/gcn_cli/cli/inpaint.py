@@ -1,0 +1,269 @@
+"""``gcn inpaint`` and ``gcn seamless``: what is missing of a picture, drawn by a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gcn_cli.cli.options import Device, Precision, Quiet, examples, say
+from gcn_cli.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from gcn_cli.engine import Machine
+    from gcn_cli.run.checkpoint import Checkpoint
+    from gcn_cli.run.completion import Source
+    from gcn_cli.run.sampling import Tiling
+
+_INPAINT = examples(
+    "gcn inpaint wall.jpg --mask lamp.png",
+    "gcn inpaint wall.jpg --mask lamp.png --ckpt runs/00007-wall --n 4",
+    "gcn inpaint wall.jpg --pad 64,0,64,0 --ckpt runs/00007-wall -o wider.png",
+)
+_SEAMLESS = examples(
+    "gcn seamless wall.jpg",
+    "gcn seamless wall.jpg --ckpt runs/00007-wall --band 48 -o tile.png",
+    "gcn seamless wall.jpg --ckpt runs/00007-wall --tile x",
+)
+_TILINGS = ("x", "y", "xy")
+
+Image = Annotated[Path, typer.Argument(metavar="IMG", help="A picture, or a folder of maps.")]
+Run = Annotated[
+    Path | None,
+    typer.Option(
+        "--ckpt", metavar="RUN", help="A run folder; by default one is learned from the picture."
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option("--config", metavar="NAME|FILE", help="A preset to learn with, without --ckpt."),
+]
+Runs = Annotated[Path, typer.Option("--runs", help="Where a run folder goes, without --ckpt.")]
+Count = Annotated[int, typer.Option("--n", min=1, help="Answers, of seeds --seed and up.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="First seed.")]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", "-o", metavar="DIR|FILE", help="By default in the run folder."),
+]
+Depth = Annotated[
+    str | None, typer.Option("--depth", help="8, 16, half or float; by default the picture's.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Of a material: its maps under one light, too.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("inpaint", epilog=_INPAINT)(inpaint)
+    app.command("seamless", epilog=_SEAMLESS)(seamless)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What both commands are asked for alike."""
+
+    image: Path
+    seeds: tuple[int, ...]
+    out: str | None
+    depth: str | None
+    overwrite: bool
+    preview: bool
+    quiet: bool
+    verb: str
+    tile: Tiling = "none"
+
+
+def inpaint(
+    image: Image,
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", metavar="FILE", help="White is drawn anew; so is transparency."),
+    ] = None,
+    pad: Annotated[
+        str | None,
+        typer.Option("--pad", metavar="L,T,R,B", help="Room around the picture to draw, px."),
+    ] = None,
+    ckpt: Run = None,
+    config: Config = None,
+    runs: Runs = Path("runs"),
+    n: Count = 1,
+    seed: Seed = 0,
+    out: Out = None,
+    depth: Depth = None,
+    overwrite: Overwrite = False,
+    preview: Preview = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Draw what is missing of a picture; what is known stays as it is.
+
+    Without --ckpt a model is learned first, from what is known, into a run folder. Of several
+    answers their mean is written, too, and their spread: deviation over answers, times 4.
+    Prints the path of every file written.
+    """
+    from gcn_cli.run.completion import padded, read_source
+
+    room = None if pad is None else _parse_pad(pad)
+    seeds = tuple(range(seed, seed + n))
+    wanted = _Wanted(image, seeds, out, depth, overwrite, preview, quiet, "inpainted")
+    machine, saved, folder = _model(ckpt, config, runs, image, mask, device, precision, quiet)
+    source = read_source(saved, image, mask)
+    _complete(wanted, source if room is None else padded(source, room), machine, saved, folder)
+
+
+def seamless(
+    image: Image,
+    band: Annotated[
+        int | None,
+        typer.Option(
+            "--band", min=2, metavar="PX", help="Drawn anew at a seam; by default a quarter."
+        ),
+    ] = None,
+    tile: Annotated[str, typer.Option("--tile", help="x, y or xy: the seams to close.")] = "xy",
+    ckpt: Run = None,
+    config: Config = None,
+    runs: Runs = Path("runs"),
+    n: Count = 1,
+    seed: Seed = 0,
+    out: Out = None,
+    depth: Depth = None,
+    overwrite: Overwrite = False,
+    preview: Preview = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Make a picture tile: its middle stays as it is, a band at every seam is drawn anew.
+
+    Without --ckpt a model is learned first, from the picture, into a run folder. Sides are cut to
+    what the model can tile. Prints the path of every file written.
+    """
+    from gcn_cli.run.completion import banded, read_source
+
+    if tile not in _TILINGS:
+        raise UsageError(f"--tile is one of {', '.join(_TILINGS)}, not '{tile}'")
+    seeds = tuple(range(seed, seed + n))
+    wanted = _Wanted(image, seeds, out, depth, overwrite, preview, quiet, "seamless", tile)  # type: ignore[arg-type]
+    machine, saved, folder = _model(ckpt, config, runs, image, None, device, precision, quiet)
+    multiple = getattr(saved.model, "multiple", 1)
+    source = banded(read_source(saved, image, None), wanted.tile, multiple, band)
+    _complete(wanted, source, machine, saved, folder)
+
+
+def _parse_pad(text: str) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom from ``64,0,64,0``."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise UsageError(f"room reads like 64,0,64,0 (left, top, right, bottom); '{text}' does not")
+    left, top, right, bottom = (int(part) for part in parts)
+    return left, top, right, bottom
+
+
+def _model(
+    ckpt: Path | None,
+    config: str | None,
+    runs: Path,
+    image: Path,
+    mask: Path | None,
+    device: str,
+    precision: str,
+    quiet: bool,
+) -> tuple[Machine, Checkpoint, Path]:
+    """The machine, the model that is given or learned now, and its run folder."""
+    from gcn_cli.engine import choose_machine
+    from gcn_cli.run.checkpoint import load_checkpoint
+
+    if ckpt is not None:
+        if config is not None:
+            raise UsageError("--config is to learn with; with --ckpt leave it out")
+        saved = load_checkpoint(ckpt)
+        folder = ckpt if ckpt.is_dir() else ckpt.parent
+        return choose_machine(device, precision, saved.config.precision), saved, folder
+    folder = _learned(config, runs, image, mask, device, precision, quiet)
+    saved = load_checkpoint(folder)
+    return choose_machine(device, precision, saved.config.precision), saved, folder
+
+
+def _learned(
+    config: str | None,
+    runs: Path,
+    image: Path,
+    mask: Path | None,
+    device: str,
+    precision: str,
+    quiet: bool,
+) -> Path:
+    """A run folder of a model of what is known of a picture."""
+    from gcn_cli.cli.signals import stopping
+    from gcn_cli.engine import choose_machine, describe
+    from gcn_cli.images.materials import group_files
+    from gcn_cli.run.config import choose
+    from gcn_cli.run.experiment import Stop, train_job
+    from gcn_cli.run.jobs import Wish, choose_files, set_job
+    from gcn_cli.run.kinds import open_course
+    from gcn_cli.run.progress import make_progress
+
+    chosen = choose(config, None, [])
+    machine = choose_machine(device, precision, chosen.precision)
+    sets = group_files(choose_files([image])[0])
+    if len(sets) != 1:
+        raise UsageError(f"{image} holds {len(sets)} pictures; one is completed at a time")
+    course = open_course(chosen, set_job(chosen, sets[0], Wish(mask)))
+    say(f"learning {course.job.name} with {chosen.name} on {describe(machine)}", quiet)
+    stop = Stop()
+    with stopping(stop):
+        result = train_job(course, runs, machine, make_progress(quiet), stop)
+    if not result.complete:
+        raise Interrupted(f"stopped; go on with: gcn train --resume {result.folder}", 130)
+    say(f"learned {result.folder}; next time: --ckpt {result.folder}", quiet)
+    return result.folder
+
+
+def _complete(
+    wanted: _Wanted, source: Source, machine: Machine, saved: Checkpoint, folder: Path
+) -> None:
+    """Draw every answer and write it."""
+    from gcn_cli.run.completion import asked, mean_and_spread
+    from gcn_cli.run.gallery import Gallery, artist_of, draw
+    from gcn_cli.run.outputs import check_new, is_file_name, plan_outputs
+    from gcn_cli.run.progress import make_progress
+
+    for note in source.notes:
+        say(note, wanted.quiet)
+    request = asked(source, wanted.seeds, wanted.tile)
+    saved = replace(saved, depth=source.depth)
+    artist = artist_of(saved)
+    artist.canvas(request)  # refuses sizes that do not fit
+    target = folder / wanted.verb if wanted.out is None else Path(wanted.out)
+    stem = wanted.image.stem if wanted.image.is_file() else wanted.image.resolve().name
+    name = None if is_file_name(target) else f"{{stem}}-{wanted.verb}-seed{{seed}}"
+    outputs = plan_outputs(saved, request, target, stem, wanted.depth, name, wanted.preview)
+    summary = _summary(outputs.files, saved.material is not None)
+    check_new([*outputs.every(), *summary], folder, wanted.overwrite, [wanted.image])
+    gallery = Gallery(saved, request, machine, outputs)
+    answers = []
+    batch = artist.batch(request, machine, None)
+    for number, picture in draw(artist, request, machine, make_progress(wanted.quiet), batch):
+        assert request.kept is not None
+        answer = request.kept.put(picture)
+        gallery.add(number, answer)
+        answers += [answer] if summary else []
+    gallery.add_grid()
+    for path, picture in zip(summary, mean_and_spread(answers) if summary else (), strict=True):
+        gallery.write(path, picture, depth=outputs.depth, role=outputs.role)
+    for path in gallery.paths:
+        typer.echo(str(path))
+
+
+def _summary(files: tuple[Path, ...], is_material: bool) -> list[Path]:
+    """Where mean and spread of several answers go; of a material nowhere."""
+    if len(files) < 2 or is_material:
+        return []
+    first = files[0]
+    stem = first.stem.rpartition("-seed")[0]
+    return [first.with_name(f"{stem}-{what}{first.suffix}") for what in ("mean", "spread")]
