@@ -129,10 +129,10 @@ def test_every_room_says_in_a_paragraph_what_it_is_for(room):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_only_kinds_ask_for_the_kind(name):
-    """The two recipes meet in `kinds` alone."""
-    parts = ("course", "packing", "sampling")
+    """The two recipes meet in `kinds` alone; `mix` is of one, and refuses the other."""
+    parts = ("course", "packing", "sampling", "mixing")
     halves = {f"run.{kind}_{part}" for kind in ("field", "texture") for part in parts}
-    if name in halves or name in ("run.kinds", "report.inspection"):
+    if name in halves or name in ("run.kinds", "report.inspection", "cli.mix"):
         return
     assert not _own(name) & halves
 

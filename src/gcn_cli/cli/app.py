@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from gcn_cli import __version__
-from gcn_cli.cli import config, doctor, evaluate, inspect, synthesize, train
+from gcn_cli.cli import config, doctor, evaluate, inpaint, inspect, mix, synthesize, train
 from gcn_cli.cli.options import examples
 from gcn_cli.errors import GcnError, Interrupted
 
@@ -78,6 +78,6 @@ def root(
     """Texture synthesis with a generative ConvNet: learn from one image, sample any size."""
 
 
-for _module in (train, synthesize, inspect, evaluate, doctor):
+for _module in (train, synthesize, inpaint, mix, inspect, evaluate, doctor):
     _module.register(app)
 app.add_typer(config.app, name="config")

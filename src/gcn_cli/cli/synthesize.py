@@ -24,7 +24,6 @@ _EXAMPLES = examples(
     "gcn synthesize --ckpt runs/00007-brick --name '{stem}-{seed:04d}-{size}' --n 4",
     "gcn synthesize --ckpt runs/00007-brick -o - > brick.png",
 )
-_TILINGS = ("none", "x", "y", "xy")
 
 
 def register(app: typer.Typer) -> None:
@@ -84,6 +83,25 @@ def synthesize(
     preview: Annotated[
         bool, typer.Option("--preview", help="Of a material: its maps under one light, too.")
     ] = False,
+    guide: Annotated[
+        Path | None,
+        typer.Option(
+            "--guide", metavar="IMG", help="A sketch: light and dark lie as they do there."
+        ),
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", metavar="IMG", help="Begin with this picture.")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option("--keep", metavar="FILE", help="White: what of --init stays as it is."),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            "--strength", min=0, max=1, help="0: nothing of --guide or --init; by default 0.4."
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Draw fresh samples of any size.
@@ -102,6 +120,7 @@ def synthesize(
     from gcn_cli.run.outputs import check_new, is_file_name, plan_outputs
     from gcn_cli.run.progress import make_progress
     from gcn_cli.run.sampling import USUAL
+    from gcn_cli.run.steering import Steering, steered
 
     request = _request(size or str(USUAL), n, seed, seeds, tile, temperature)
     stream = out == "-"
@@ -118,6 +137,7 @@ def synthesize(
     if size is None:
         height, width = artist.usual
         request = replace(request, height=height, width=width)
+    request = steered(saved, request, Steering(guide, init, keep, strength))
     artist.canvas(request)  # refuses sizes that do not fit
     folder = ckpt if ckpt.is_dir() else ckpt.parent
     target = folder / "synthesized" if out is None else Path("stdout.png" if stream else out)
@@ -131,7 +151,8 @@ def synthesize(
     at_once = artist.batch(request, machine, batch)
     watch = None if film is None else lambda image: film.add(shown(saved.material, image))
     pictures = draw(artist, request, machine, make_progress(quiet), at_once, watch)
-    for number, picture in pictures:
+    for number, drawn in pictures:
+        picture = drawn if request.kept is None else request.kept.put(drawn)
         if stream:
             sys.stdout.buffer.write(gallery.encoded(number, picture))
         else:
@@ -153,10 +174,10 @@ def _stem(folder: Path) -> str:
 def _request(
     size: str, n: int, seed: int, seeds: str | None, tile: str, temperature: float
 ) -> Request:
-    from gcn_cli.run.sampling import Request, parse_seeds, parse_size
+    from gcn_cli.run.sampling import TILINGS, Request, parse_seeds, parse_size
 
-    if tile not in _TILINGS:
-        raise UsageError(f"--tile is one of {', '.join(_TILINGS)}, not '{tile}'")
+    if tile not in TILINGS:
+        raise UsageError(f"--tile is one of {', '.join(TILINGS)}, not '{tile}'")
     if not math.isfinite(temperature):
         raise UsageError("--temperature must be a finite number")
     width, height = parse_size(size)
