@@ -6,7 +6,7 @@
 Writes the floors as constraints, makes an environment of its own, installs gcn and pytest into it
 under these constraints, and runs the fast tests there. Not the other development tools: these are
 run in their newest versions only. The interpreter that runs the script is the one tested; it must
-be one that the floors were built for: PyTorch 2.4 and NumPy 1.26 know Python up to 3.12.
+be one that the floors were built for: NumPy 2.0 and Pillow 10 know Python up to 3.12.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def floors() -> dict[str, str]:
     return {name: low for name, low in _FLOOR.findall(told) if name not in SKIPPED}
 
 
-def tested() -> dict[str, str]:
-    """Name to the version that constraints.txt pins."""
+def tested() -> list[tuple[str, str]]:
+    """Names and the versions that constraints.txt pins; of some, one for old Pythons besides."""
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    return dict(_EXACT.findall(pins))
+    return _EXACT.findall(pins)
 
 
 def constraints() -> str:

@@ -31,6 +31,7 @@ def test_the_tested_versions_are_not_below_the_floors(script):
     def number(version):
         return [int(part) for part in re.findall(r"\d+", version)]
 
-    tested = script.tested()
-    for name, low in script.floors().items():
-        assert number(tested[name]) >= number(low), name
+    floors, tested = script.floors(), script.tested()
+    assert floors.keys() <= {name for name, _ in tested}
+    for name, version in tested:
+        assert number(version) >= number(floors.get(name, "0")), name

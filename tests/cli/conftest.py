@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,22 +99,28 @@ def gcn() -> Invoke:
     return invoke
 
 
-@pytest.fixture(scope="session")
-def process() -> Callable[..., subprocess.Popen[str]]:
-    """The command line as a process of its own."""
+@pytest.fixture
+def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """The command line as a process of its own, which does not outlive its test."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(*words: object, **variables: str) -> subprocess.Popen[str]:
         path = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **variables}
-        return subprocess.Popen(
+        running = subprocess.Popen(
             [sys.executable, "-m", "gcn_cli", *map(str, words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
         )
+        started.append(running)
+        return running
 
-    return start
+    yield start
+    for running in started:
+        with running:  # closes its pipes and waits for it
+            running.kill()
 
 
 @pytest.fixture(scope="session")

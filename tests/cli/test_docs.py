@@ -176,17 +176,19 @@ def test_readme_leads_to_every_page():
 
 
 RUN_FOLDER = _text(ROOT / "docs" / "run-folder.md")
+KEYS = _text(ROOT / "docs" / "keys.md")
 
 
 @pytest.mark.parametrize("name", ["texture", "plain"])
 def test_the_run_folder_holds_what_its_page_tells(name, trained):
     data = torch.load(trained[name] / "run.pt", weights_only=True)
     model = data["model"]
-    parts = [data, model, data["state"], *model["layers"], *model.get("sizes", [])]
+    parts = [data, model, data["state"], *model.get("sizes", [])]
     records = read_jsonl(trained[name] / "metrics.jsonl")
     told = {key for part in (*parts, *records) for key in part}
     told |= {p.name for p in trained[name].iterdir() if not p.name.startswith("samples-")}
     assert [word for word in sorted(told) if f"`{word}`" not in RUN_FOLDER] == []
+    assert [key for key in model["layers"][0] if f"`layers.*.{key}`" not in KEYS] == []
 
 
 def test_the_checkpoint_is_read_as_told(trained, capsys):

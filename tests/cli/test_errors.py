@@ -206,7 +206,7 @@ def test_debug_shows_the_traceback(gcn, monkeypatch):
 
 def test_a_process_fails_like_the_runner(process, tmp_path):
     failing = process("train", "--images", tmp_path / "nowhere")
-    stdout, stderr = failing.communicate(timeout=60)
+    stdout, stderr = failing.communicate(timeout=300)
     assert (failing.returncode, stdout) == (2, "")
     assert stderr == f"error: {tmp_path / 'nowhere'} does not exist\n"
 

@@ -8,25 +8,34 @@ from gcn_cli.cli import train
 from gcn_cli.engine import machine
 from gcn_cli.images.files import load_image, save_png
 from gcn_cli.images.sheets import image_grid
-from gcn_cli.run.config import preset_names
+from gcn_cli.run.config import preset_names, resolve
 
 TEXTURES = Path(__file__).resolve().parents[2] / "textures"
-SMALLER = {
+SMALLER = {  # of what would take minutes even with a single update
     "paper-texture": ["images.size=96", "learning.count=2"],
     "paper-object": ["images.size=64", "learning.count=2"],
     "paper-cd": ["images.size=64", "sampling.steps=2"],
 }
-LEAST = [
-    *(
+SIDE = 72  # px of a sample whose preset names no size of images
+
+
+def _once(name: str) -> list[str]:
+    """Overrides by which a preset does every kind of update that it has once."""
+    config = resolve(name)
+    if config.kind == "field":
+        return ["learning.updates=1"]
+    acts = {"reconstruction": config.reconstruction, "likelihood": config.likelihood}
+    updates = [
         f"{act}.{key}=1"
-        for act in ("reconstruction", "likelihood")
+        for act, part in acts.items()
         for key in ("updates", "finer_updates")
-    ),
-    "sampler.steps=4",
-    "budget=0",
-]
-PAPER = ["learning.updates=1"]
-OBJECT = ["reconstruction.updates=1", "sampler.steps=4", "budget=0"]
+        if getattr(part, key)
+    ]
+    return [*updates, "sampler.steps=4", "budget=0"]
+
+
+def _sets(*changes: str) -> list[str]:
+    return [word for change in changes for word in ("--set", change)]
 
 
 @pytest.fixture
@@ -42,18 +51,16 @@ def pictures(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_preset_trains_and_samples(preset, gcn, pictures, tmp_path):
-    least = LEAST if preset.startswith("texture") else OBJECT if preset == "object" else PAPER
-    changes = [*least, *SMALLER.get(preset, [])]
-    sets = [word for change in changes for word in ("--set", change)]
+    changes = [*_once(preset), *SMALLER.get(preset, [])]
+    images = resolve(preset, overrides=changes).images
     out = tmp_path / "runs"
-    trained = gcn("train", "--images", pictures, "--config", preset, *sets, "--out", out)
+    trained = gcn("train", "--images", pictures, "--config", preset, *_sets(*changes), "--out", out)
     assert trained.exit_code == 0, trained.stderr
     runs = trained.stdout.split()
-    joint = preset in ("object", "paper-object", "paper-cd")
     assert [Path(run).name for run in runs] == (
-        ["00000-pictures"] if joint else ["00000-leaves", "00001-stones"]
+        ["00000-pictures"] if images.mode == "joint" else ["00000-leaves", "00001-stones"]
     )
-    size = {"paper-texture": 96, "paper-object": 64, "paper-cd": 64, "object": 32}.get(preset, 72)
+    size = images.size or SIDE
     drawn = gcn("synthesize", "--ckpt", runs[0], "--size", size, "-o", tmp_path / "sample.png")
     assert drawn.exit_code == 0, drawn.stderr
     picture = load_image(tmp_path / "sample.png")
@@ -66,7 +73,7 @@ def test_the_paper_presets_compute_in_float32_unless_told(preset, gcn, pictures,
     monkeypatch.setattr(machine, "has_bfloat16", lambda: True)
     monkeypatch.setattr(train, "_tell_cost", lambda *_: None)  # measuring takes a minute
     wanted = "fp32" if preset.startswith("paper-") else "bf16"
-    small = [word for change in SMALLER.get(preset, []) for word in ("--set", change)]
+    small = _sets(*SMALLER.get(preset, []))
     command = ("train", "--images", pictures, "--config", preset, *small, "--dry-run")
     assert wanted in gcn(*command, "--device", "cpu").stderr.splitlines()[0]
     told = gcn(*command, "--device", "cpu", "--precision", "bf16")

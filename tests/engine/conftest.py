@@ -12,11 +12,12 @@ from torch import Tensor
 
 from gcn_cli.engine import Engine, open_engine
 from gcn_cli.field.network import LayerSpec, NoiseNet, Weights, initial_weights
+from nets import NETS
 
 L = LayerSpec
-NETS = {
+ODD = {
     "blocks": NoiseNet((L(8, 6, 2, True), L(8, 3, 1, True), L(12, 4, 2), L(8, 3, 1, True)), 3),
-    "no blocks": NoiseNet((L(8, 4, 2), L(6, 3, 1, True)), 3),
+    "three channels, no blocks": NoiseNet((L(8, 4, 2), L(6, 3, 1, True)), 3),
     "stride 1 first, grey": NoiseNet((L(6, 5, 1, True), L(8, 4, 2, True)), 1),
     "stride 1 alone, odd canvas": NoiseNet((L(6, 5, 1, True),), 1),
     "stride 3, blocks": NoiseNet((L(8, 9, 3, True), L(6, 4, 2, True)), 2),
@@ -26,20 +27,21 @@ NETS = {
 
 
 def _presets() -> dict[str, NoiseNet]:
-    """The networks of configs/*.yaml that are recipes of `gcn_cli.texture`."""
+    """The networks of configs/*.yaml of kind `texture`."""
     found = {}
     for path in sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")):
         config = yaml.safe_load(path.read_text())
-        if "layers" in config and "reconstruction" in config:
+        if config["kind"] == "texture":
             layers = tuple(L(**layer) for layer in config["layers"])
             found[path.stem] = NoiseNet(layers, 3, given=3)
     return found
 
 
 PRESETS = _presets()
+ALL = {**NETS, **ODD, **PRESETS}
 
 
-@pytest.fixture(params=[*NETS.values(), *PRESETS.values()], ids=[*NETS, *PRESETS])
+@pytest.fixture(params=ALL.values(), ids=ALL.keys())
 def net(request: pytest.FixtureRequest) -> NoiseNet:
     return request.param
 

@@ -8,16 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gcn_cli.field.network import LayerSpec, NoiseNet, Weights, initial_weights
-
-L = LayerSpec
-NETS = {
-    "four layers": NoiseNet((L(6, 6, 2, True), L(8, 3, 1, True), L(5, 4, 2), L(4, 3, 1, True)), 2),
-    "stride 1 first": NoiseNet((L(4, 3), L(5, 4, 2, True), L(3, 3, 1, True)), 1),
-    "stride 3": NoiseNet((L(4, 5, 3, True), L(3, 4, 2, True)), 2),
-    "one vote": NoiseNet((L(6, 4, 2), L(4, 3, 1, True)), 2),
-}
-SMALL = NETS["one vote"]
+from gcn_cli.field.network import NoiseNet, Weights, initial_weights
+from nets import NETS
 
 
 def _noise_weights(net: NoiseNet, seed: int = 0) -> Weights:

@@ -2,13 +2,13 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import OpenImageIO as oiio
 import pytest
 import torch
 from PIL import Image, ImageCms
-from PIL.PngImagePlugin import PngInfo
 
 from gcn_cli.images.colour import (
     _TO_D50,
@@ -20,6 +20,7 @@ from gcn_cli.images.colour import (
 from gcn_cli.images.files import read_picture
 
 P3 = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
+IHDR_END = 33  # bytes of a PNG before which no chunk may come
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
@@ -134,11 +135,14 @@ def test_a_damaged_profile_is_told_and_left_out(tmp_path, damage):
 
 
 def png(tmp_path, **chunks):
-    info = PngInfo()
-    for name, data in chunks.items():
-        info.add(name.encode(), data)
-    Image.fromarray(np.full((4, 4, 3), 128, np.uint8)).save(tmp_path / "a.png", pnginfo=info)
-    return read_picture(tmp_path / "a.png")
+    """A grey PNG with chunks that need not be known to Pillow, which leaves such out."""
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((4, 4, 3), 128, np.uint8)).save(path)
+    told = [(name.encode() + data, len(data)) for name, data in chunks.items()]
+    added = [struct.pack(">I", n) + text + struct.pack(">I", zlib.crc32(text)) for text, n in told]
+    whole = path.read_bytes()
+    path.write_bytes(b"".join([whole[:IHDR_END], *added, whole[IHDR_END:]]))
+    return read_picture(path)
 
 
 def test_png_tells_by_chunks(tmp_path):

@@ -11,19 +11,32 @@ import yaml
 
 from gcn_cli.errors import ConfigError, ImageError
 from gcn_cli.field.ascent import AdamParams, SgdParams
-from gcn_cli.run.config import choose, dump, load_preset, preset_names, resolve, validate
+from gcn_cli.run.config import (
+    DEFAULT_PRESET,
+    choose,
+    dump,
+    load_preset,
+    preset_names,
+    resolve,
+    validate,
+)
 from gcn_cli.run.jobs import Job, mean_colour
 from gcn_cli.run.kinds import open_course
 from gcn_cli.run.plan import Subject, build_plan, minimum_side
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PRESETS = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-PAPER = ["paper-cd", "paper-object", "paper-texture"]
+PAPER = [name for name in PRESETS if name.startswith("paper-")]
 
 
-def test_presets_are_the_shipped_files():
+def _of_kind(kind: str) -> list[str]:
+    return [name for name in PRESETS if load_preset(name)["kind"] == kind]
+
+
+def test_presets_are_the_shipped_files_and_each_says_its_kind():
     assert preset_names() == PRESETS
-    assert {*PAPER, "frame", "object"} | {"texture", "texture-quick"} == set(PRESETS)
+    assert sorted(_of_kind("texture") + _of_kind("field")) == PRESETS
+    assert DEFAULT_PRESET in _of_kind("texture")
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -36,8 +49,8 @@ def test_every_preset_resolves_dumps_and_resolves_to_the_same(name, tmp_path):
     assert resolve(file=file) == config
 
 
-@pytest.mark.parametrize("name", [*PAPER, "frame"])
-def test_every_preset_of_the_paper_fits_an_ordinary_picture(name):
+@pytest.mark.parametrize("name", _of_kind("field"))
+def test_every_preset_of_one_field_fits_an_ordinary_picture(name):
     config = resolve(name)
     side = config.images.size or 256
     plan = build_plan(config, Subject(3, side, side, 45.0))
@@ -48,16 +61,19 @@ def test_every_preset_of_the_paper_fits_an_ordinary_picture(name):
 
 
 @pytest.mark.parametrize("side", [64, 256])
-@pytest.mark.parametrize("name", ["texture", "texture-quick"])
+@pytest.mark.parametrize("name", _of_kind("texture"))
 def test_every_preset_of_textures_fits_an_ordinary_picture(name, side):
-    """Noise has no motif: one size; endless stripes ask for smaller copies."""
+    """Noise has no motif: one size; endless stripes ask for smaller copies, unless told."""
+    config = resolve(name)
     noise = 40 * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     waves = (torch.arange(side) * 2 * math.pi / 64).sin().expand(1, 3, side, side) * 40
     sizes = []
     for image in (noise, waves):
         job = Job("one", image + 120, torch.full((3, 1, 1), 120.0))
-        sizes.append([size.reduction for size in open_course(resolve(name), job).plan.sizes])
-    assert sizes == [[1], [4, 2, 1] if side == 256 else [1]]
+        sizes.append([size.reduction for size in open_course(config, job).plan.sizes])
+    told = config.sizes.coarsest
+    chosen = [1, 4 if side == 256 else 1] if told is None else [told, told]
+    assert sizes == [{1: [1], 2: [2, 1], 4: [4, 2, 1]}[coarsest] for coarsest in chosen]
 
 
 def test_the_quick_preset_is_the_default_with_fewer_updates():

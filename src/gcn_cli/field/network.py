@@ -65,6 +65,12 @@ class LayerSpec:
         """Pixels that the first filter reaches out before the map, and the last one after it."""
         return (self.size - self.stride) // 2
 
+    @property
+    def shorthand(self) -> str:
+        """Filters, size and stride, such as ``64@4/2``; ``+`` where it votes."""
+        stride = f"/{self.stride}" if self.stride > 1 else ""
+        return f"{self.filters}@{self.size}{stride}{'+' if self.vote else ''}"
+
 
 class Weights(NamedTuple):
     """All that is learned.

@@ -118,12 +118,8 @@ def _size_data(size: SizeFacts) -> dict[str, Any]:
 
 
 def layer_texts(model: Model) -> list[str]:
-    """Layers in the field's shorthand, such as ``64@4/2``; ``+`` marks those that vote."""
-    return [
-        f"{spec.filters}@{spec.size}{f'/{spec.stride}' if spec.stride > 1 else ''}"
-        f"{'+' if spec.vote else ''}"
-        for spec in model.net.layers
-    ]
+    """Layers in the field's shorthand; see `LayerSpec.shorthand`."""
+    return [spec.shorthand for spec in model.net.layers]
 
 
 def _model_rows(model: Model) -> list[list[str]]:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from gcn_cli.engine import Machine
 from gcn_cli.errors import ConfigError, ImageError
-from gcn_cli.field.network import LayerSpec
 from gcn_cli.field.noise import derive_seed
 from gcn_cli.run import texture_cost as cost
 from gcn_cli.run.clock import clock_text
@@ -231,7 +230,7 @@ def _plan_text(plan: Plan, job: Job) -> list[str]:
         for size in plan.sizes
     )
     chosen = "sizes.coarsest" if plan.recipe.sizes.coarsest else "the rule"
-    layers = ", ".join(_layer_text(spec) for spec in plan.net.layers)
+    layers = ", ".join(spec.shorthand for spec in plan.net.layers)
     updates = ", ".join(f"{a} + {b} at 1/{s.reduction}" for s in plan.sizes for a, b in [s.updates])
     maps = [] if job.material is None else [f"  {job.material.told()}"]
     return [
@@ -245,12 +244,6 @@ def _plan_text(plan: Plan, job: Job) -> list[str]:
         f"  {layers}; {plan.net.n_parameters():,} parameters a size; updates of "
         f"reconstruction and likelihood: {updates}",
     ]
-
-
-def _layer_text(spec: LayerSpec) -> str:
-    """A layer in shorthand, such as ``64@4/2``; ``+`` where it votes."""
-    stride = f"/{spec.stride}" if spec.stride > 1 else ""
-    return f"{spec.filters}@{spec.size}{stride}{'+' if spec.vote else ''}"
 
 
 def _frame(config: TextureConfig) -> TextureConfig:
