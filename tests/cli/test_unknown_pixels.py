@@ -127,7 +127,10 @@ def test_stopped_and_resumed_unknown_pixels_stay_unknown(gcn, box, pictures, lea
         ("--images {p}/holed.png --mask {p}/white.png", "leaves nothing of holed.png to learn"),
         ("--images {p}/holed.png --mask {p}/small.png", "is 9x5 px, holed.png 96x96 px"),
         ("--images {p}/holed.png --mask {p}/none.png", "none.png does not exist"),
-        ("--images {p} --mask {p}/mask.png", "a mask goes with one picture, not with 7"),
+        (
+            "--images {p} --mask {p}/mask.png",
+            "a mask goes with one picture or material, not with 7",
+        ),
         ("--images {p}/cut.png --set sizes.coarsest=8", "of the picture can be learned from"),
         ("--images {p}/cut.png --config {b}/plain.yaml", "11.1% of it is transparent or masked"),
         ("--resume {p} --mask {p}/mask.png", "leave out --mask"),

@@ -63,7 +63,10 @@ def _evaluate_material(exemplar: Path, folders: list[Path], as_json: bool) -> No
     from gcn_cli.report.materials import evaluate_material
     from gcn_cli.run.jobs import read_material
 
-    wanted, found = read_material(exemplar), [read_material(folder) for folder in folders]
+    wanted, *found = (
+        {name: one.levels for name, one in read_material(folder).items()}
+        for folder in (exemplar, *folders)
+    )
     scores, error = evaluate_material(wanted, found)
     if as_json:
         told = {"exemplar": exemplar, "samples": folders, "scores": scores, "cross_map": error}

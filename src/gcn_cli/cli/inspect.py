@@ -102,7 +102,7 @@ def inspect(
     saved = load_checkpoint(ckpt)
     shown = None
     if image is not None and saved.config.kind == "texture":
-        shown = read_image(saved.config, saved.material, image)
+        shown = read_image(saved.config, saved.material, image).levels
     elif image is not None:
         shown = load_image(image)
     if saved.config.kind == "texture":
