@@ -181,6 +181,20 @@ def test_a_masked_material_is_learned_and_inspected(gcn, box, slate, tmp_path):
     assert "slate_Color.png: 3.5% of it is white in the mask and left out" in told.stderr
     saved = load_checkpoint(tmp_path / "runs" / "00000-slate")
     assert int((~saved.known).sum()) == 144
+    words = ("--image", slate, "--mask", tmp_path / "mask.png", "--levels", 1, "--json")
+    told = gcn("inspect", "--ckpt", tmp_path / "runs" / "00000-slate", *words)
+    assert told.exit_code == 0, told.stderr
+    assert 0 < json.loads(told.stdout)["image"]["usable"] < 1
+
+
+def test_maps_are_compared_where_all_are_known(gcn, tmp_path):
+    for folder in ("slate", "whole"):
+        _write_maps(tmp_path / folder, side=128)
+    _cut_out(tmp_path / "slate", "Color")
+    words = ("--exemplar", tmp_path / "slate", "--samples", tmp_path / "whole", "--json")
+    told = gcn("evaluate", *words)
+    assert told.exit_code == 0, told.stderr
+    assert json.loads(told.stdout)["cross_map"] < 0.05
 
 
 @pytest.mark.parametrize(

@@ -339,16 +339,25 @@ def read_prepared(config: Config, file: Path, wish: Wish = _ALL) -> Picture:
     Raises:
         ImageError: see `read_picture`; a mask of another size, or one that leaves nothing.
     """
-    most = config.images.max_side
-    picture = read_picture(file, config.images.role, most, wish.crop)
-    if wish.mask is not None:
-        mask = read_picture(wish.mask, "data", most, wish.crop)
-        picture = masked(picture, mask, file, wish.mask)
+    picture = read_wanted(file, config.images.role, config.images.max_side, wish)
     known, told = fitted_known(config, picture, str(file))
     levels = prepare_image(config, picture.levels)
     if known is not None:
         levels = filled(levels[None], known[None, None])[0]
     return replace(picture, levels=levels, known=known, notes=(*picture.notes, *told))
+
+
+def read_wanted(file: Path, role: Role, max_side: int, wish: Wish) -> Picture:
+    """The part of a picture that is wanted, what a mask paints white unknown.
+
+    Raises:
+        ImageError: see `read_prepared`.
+    """
+    picture = read_picture(file, role, max_side, wish.crop)
+    if wish.mask is None:
+        return picture
+    mask = read_picture(wish.mask, "data", max_side, wish.crop)
+    return masked(picture, mask, file, wish.mask)
 
 
 def fitted_known(
