@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +56,15 @@ class Job:
     def contrast(self) -> float:
         """Standard deviation over pixels and colours after subtracting the mean, grey levels."""
         return float(known_values(self.observed - self.mean, self.known).std())
+
+    @property
+    def content(self) -> str:
+        """A hash of all that is learned from: pixels, which are known, what the channels are."""
+        maps = None if self.material is None else self.material.pack()
+        digest = hashlib.sha256(repr((tuple(self.observed.shape), self.depth, maps)).encode())
+        for part in (self.observed, self.known):
+            digest.update(b"" if part is None else part.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def told_name(self) -> str:
