@@ -24,6 +24,7 @@ from gcn_cli.errors import ImageError
 from gcn_cli.images.colour import (
     Space,
     identity,
+    png_chunks,
     space_of_png,
     space_of_primaries,
     space_of_profile,
@@ -33,7 +34,6 @@ from gcn_cli.images.scan import Part, Scan, look, read_scan
 
 # What decoders are known to raise on damaged files.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, struct.error)
-_HEAD = 2**16  # bytes at the start of a file in which a PNG tells its colours
 _KNOWN = 0.5  # alpha from which on a pixel's colour counts
 _FINER = 2  # times the size that is asked for, at least, that a reduced scan has
 
@@ -122,9 +122,9 @@ def _raw(path: Path, role: Role, max_side: int, crop: Crop | None) -> _Raw:
     if scan is not None:
         part = _part(crop, scan.size, path)
         if scan.width * scan.height > (Image.MAX_IMAGE_PIXELS or np.inf):
-            return _by_scan(scan, part, _reduction(path, part, max_side))
+            return _by_scan(scan, part, role, _reduction(path, part, max_side))
         if scan.deep:
-            return _by_scan(scan, part)
+            return _by_scan(scan, part, role)
     try:
         with Image.open(path) as picture:
             picture.load()
@@ -132,7 +132,7 @@ def _raw(path: Path, role: Role, max_side: int, crop: Crop | None) -> _Raw:
     except UnidentifiedImageError:
         if scan is None:
             raise
-        return _by_scan(scan, part)
+        return _by_scan(scan, part, role)
 
 
 def _part(crop: Crop | None, size: tuple[int, int], path: Path) -> Part:
@@ -174,7 +174,7 @@ def _reduction(path: Path, part: Part, max_side: int) -> int:
     return factor
 
 
-def _by_scan(scan: Scan, part: Part, reduction: int = 1) -> _Raw:
+def _by_scan(scan: Scan, part: Part, role: Role, reduction: int = 1) -> _Raw:
     samples, alpha = read_scan(scan, reduction, part)
     depth: Depth = scan.depth or "8"
     scale = {"8": 1.0, "16": 1 / 257}.get(depth, 255.0)
@@ -190,8 +190,8 @@ def _by_scan(scan: Scan, part: Part, reduction: int = 1) -> _Raw:
         notes = (f"its {part.width}x{part.height} px were reduced {reduction} times on reading",)
     if depth in ("half", "float") and float(levels.max()) > 255:
         notes = (*notes, f"its values go up to {float(levels.max()) / 255:.3g}; 1 is white")
-    space, remark = _space(scan.path, scan.profile)
-    if space is None and scan.format == "openexr":
+    space, remark = _space(scan.path, scan.profile, role)
+    if space is None and scan.format == "openexr" and role == "colour":
         space = _of_exr(scan.attribute("chromaticities"))
     return _Raw(levels, alpha, depth, space, (*notes, *remark), scan.size)
 
@@ -203,16 +203,24 @@ def _of_exr(given: Any) -> Space | None:
     return space_of_primaries("EXR's chromaticities", (*numbers[6:], *numbers[:6]), identity)
 
 
-def _space(path: Path, profile: bytes | None) -> tuple[Space | None, tuple[str, ...]]:
-    """The space that a file names, if it is one of a matrix and curves; remarks."""
-    with path.open("rb") as file:
-        space, remark = space_of_png(file.read(_HEAD))
+def _space(path: Path, profile: bytes | None, role: Role) -> tuple[Space | None, tuple[str, ...]]:
+    """The space that a file of colours names, if it is one of a matrix and curves; remarks.
+
+    Raises:
+        ImageError: a space that is not converted.
+    """
+    if role == "data":
+        return None, ()
+    try:
+        space = space_of_png(png_chunks(path))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
     if space is None and profile:
         try:
             space = space_of_profile(profile)
         except (ValueError, IndexError, struct.error, np.linalg.LinAlgError):
             return None, ("its colour profile is damaged and was left out",)
-    return space, (remark,) if remark else ()
+    return space, ()
 
 
 # --------------------------------------------------------------------------------- Pillow
@@ -221,7 +229,7 @@ def _space(path: Path, profile: bytes | None) -> tuple[Space | None, tuple[str, 
 def _by_pillow(picture: Image.Image, path: Path, role: Role) -> _Raw:
     profile = picture.info.get("icc_profile")
     picture = ImageOps.exif_transpose(picture)
-    space, notes = _space(path, profile)
+    space, notes = _space(path, profile, role)
     if picture.mode.startswith("I"):
         return _Raw(_integers(np.asarray(picture), path), None, "16", space, notes)
     if picture.mode == "F":
