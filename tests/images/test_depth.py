@@ -176,6 +176,29 @@ def test_what_was_written_is_read_again(
         torch.testing.assert_close(again, levels, rtol=1e-3 if depth == "half" else 2e-6, atol=1e-3)
 
 
+@pytest.mark.parametrize(("suffix", "depth"), LOSSLESS)
+@GENTLE
+@given(
+    channels=st.sampled_from([1, 3]),
+    height=st.integers(4, 40),
+    width=st.integers(4, 40),
+    seed=st.integers(0, 2**16),
+    data=st.data(),
+)
+def test_any_part_of_what_was_written_is_that_part_of_the_whole(
+    tmp_path, suffix, depth, channels, height, width, seed, data
+):
+    draw = torch.Generator().manual_seed(seed)
+    path = tmp_path / f"a{suffix}"
+    save_picture(path, 255 * torch.rand(channels, height, width, generator=draw), depth)
+    whole = read_picture(path).levels
+    x, y = (data.draw(st.integers(0, n - 1)) for n in (width, height))
+    w, h = data.draw(st.integers(1, width - x)), data.draw(st.integers(1, height - y))
+    part = read_picture(path, crop=(x, y, w, h))
+    assert torch.equal(part.levels, whole[:, y : y + h, x : x + w])
+    assert part.whole == (width, height)
+
+
 def test_a_height_map_keeps_its_65536_levels(tmp_path):
     samples = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
     for suffix in (".png", ".tif"):
