@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gcn_cli.images.files import load_image, read_picture, save_picture, save_png
 from gcn_cli.images.maps import unit_normals
 from gcn_cli.run.checkpoint import load_checkpoint
+from gcn_cli.run.config import choose
 from gcn_cli.run.experiment import Stop
+from gcn_cli.run.jobs import Wish, load_jobs
 
 FILES = {"slate_Color.png", "slate_NormalGL.png", "slate_Roughness.png", "slate_Metalness.png"}
 FILES |= {"slate_Displacement.png"}
@@ -102,6 +106,130 @@ def test_maps_named_by_hand_are_the_same_material(gcn, box, slate, learned, tmp_
         load_checkpoint(tmp_path / "00000-slate").fingerprint
         == load_checkpoint(learned).fingerprint
     )
+
+
+HOLE = (slice(40, 52), slice(8, 20))
+
+
+def _cut_out(folder, name, hole=HOLE) -> None:
+    """Give a map an alpha channel that is 0 in the hole, where its values are far off."""
+    path = folder / f"slate_{name}.png"
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGBA")).copy()
+    pixels[hole] = (255, 0, 255, 0)
+    Image.fromarray(pixels).save(path)
+
+
+def _observed(config, folder, **wish):
+    (job,) = load_jobs(config, folder, wish=Wish(**wish))
+    return job
+
+
+def test_what_a_map_does_not_know_counts_in_none(box, tmp_path):
+    config = choose(str(box / "texture.yaml"), None, [])
+    for folder in ("whole", "holed", "masked"):
+        _write_maps(tmp_path / folder)
+    whole = _observed(config, tmp_path / "whole")
+    _cut_out(tmp_path / "holed", "Color")
+    holed = _observed(config, tmp_path / "holed")
+    mask = torch.zeros(1, 64, 64)
+    mask[0][HOLE] = 255
+    save_png(tmp_path / "mask.png", mask)
+    masked = _observed(config, tmp_path / "masked", mask=tmp_path / "mask.png")
+    known = torch.ones(64, 64, dtype=torch.bool)
+    known[HOLE] = False
+    for job in (holed, masked):
+        assert torch.equal(job.known[0, 0], known)
+        for name, levels in job.material.decode(job.observed[0]).items():
+            wanted = whole.material.decode(whole.observed[0])[name]
+            assert torch.allclose(levels[:, known], wanted[:, known], atol=1e-3), name
+        spreads = job.observed[0][:, known].var(1, correction=0)
+        assert torch.allclose(spreads[3:].sqrt().mean(), torch.tensor(50.0), rtol=0.01)
+    assert any("3.5% of it is transparent" in note for note in holed.notes)
+    assert any("3.5% of it is white in the mask" in note for note in masked.notes)
+
+
+def test_opacity_is_a_map_whose_own_alpha_says_nothing(box, tmp_path):
+    config = choose(str(box / "texture.yaml"), None, [])
+    _write_maps(tmp_path)
+    (tmp_path / "slate_Roughness.png").rename(tmp_path / "slate_Opacity.png")
+    _cut_out(tmp_path, "Opacity")
+    job = _observed(config, tmp_path)
+    assert job.known is None
+    assert job.material.decode(job.observed[0])["opacity"][0][HOLE].mean() == pytest.approx(255)
+
+
+def test_a_crop_is_that_part_of_every_map(gcn, box, slate, tmp_path):
+    config = choose(str(box / "texture.yaml"), None, [])
+    whole, part = (_observed(config, slate, crop=c) for c in (None, (10, 20, 40, 32)))
+    for name, levels in part.material.decode(part.observed[0]).items():
+        wanted = whole.material.decode(whole.observed[0])[name][:, 20:52, 10:50]
+        assert torch.allclose(levels, wanted, atol=1e-3), name
+    words = ("--images", slate, "--crop", "10,20,40,32", "--config", box / "texture.yaml")
+    told = gcn("train", *words, "--out", tmp_path)
+    assert told.exit_code == 0, told.stderr
+    assert load_checkpoint(tmp_path / "00000-slate").observed.shape == (1, 7, 32, 40)
+
+
+def test_a_masked_material_is_learned_and_inspected(gcn, box, slate, tmp_path):
+    mask = torch.zeros(1, 64, 64)
+    mask[0][HOLE] = 255
+    save_png(tmp_path / "mask.png", mask)
+    words = ("--mask", tmp_path / "mask.png", "--config", box / "texture.yaml")
+    told = gcn("train", "--images", slate, *words, "--out", tmp_path / "runs")
+    assert told.exit_code == 0, told.stderr
+    assert "slate_Color.png: 3.5% of it is white in the mask and left out" in told.stderr
+    saved = load_checkpoint(tmp_path / "runs" / "00000-slate")
+    assert int((~saved.known).sum()) == 144
+    words = ("--image", slate, "--mask", tmp_path / "mask.png", "--levels", 1, "--json")
+    told = gcn("inspect", "--ckpt", tmp_path / "runs" / "00000-slate", *words)
+    assert told.exit_code == 0, told.stderr
+    assert 0 < json.loads(told.stdout)["image"]["usable"] < 1
+
+
+def test_maps_are_compared_where_all_are_known(gcn, tmp_path):
+    for folder in ("slate", "whole"):
+        _write_maps(tmp_path / folder, side=128)
+    _cut_out(tmp_path / "slate", "Color")
+    words = ("--exemplar", tmp_path / "slate", "--samples", tmp_path / "whole", "--json")
+    told = gcn("evaluate", *words)
+    assert told.exit_code == 0, told.stderr
+    assert json.loads(told.stdout)["cross_map"] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--crop 40,0,30,30", "the crop 40,0,30,30 lies outside slate_Color.png, 64x64 px"),
+        ("--mask {s}/slate_Color.png --crop 60,60,9,9", "the crop 60,60,9,9 lies outside"),
+        ("--mask {t}/small.png", "small.png is 9x5 px, slate_Color.png 64x64 px"),
+        ("--mask {t}/white.png", "leaves nothing of slate_Color.png to learn from"),
+        ("--mask {t}/right.png", "nothing of slate is known in all its maps"),
+    ],
+)
+def test_parts_that_are_none_are_refused(gcn, box, tmp_path, words, said):
+    slate = tmp_path / "slate"
+    _write_maps(slate)
+    _cut_out(slate, "Roughness", (slice(None), slice(0, 32)))
+    Image.new("L", (9, 5)).save(tmp_path / "small.png")
+    Image.new("L", (64, 64), 255).save(tmp_path / "white.png")
+    right = torch.zeros(1, 64, 64)
+    right[..., 32:] = 255
+    save_png(tmp_path / "right.png", right)
+    given = [word.format(s=slate, t=tmp_path) for word in words.split()]
+    config = ("--config", box / "texture.yaml", "--dry-run")
+    result = gcn("train", "--images", slate, *given, *config)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_maps_of_which_a_part_counts_agree_in_size(gcn, box, tmp_path):
+    _write_maps(tmp_path)
+    save_png(tmp_path / "slate_Roughness.png", torch.rand(1, 32, 32) * 255)
+    words = ("--images", tmp_path, "--crop", "0,0,20,20", "--config", box / "texture.yaml")
+    result = gcn("train", *words, "--dry-run")
+    assert result.exit_code == 2
+    assert "must agree in size: color 64x64, normal 64x64, roughness 32x32" in result.stderr
 
 
 def test_what_is_planned_tells_the_maps(gcn, box, slate):

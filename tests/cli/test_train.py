@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -146,6 +147,51 @@ def test_skip_existing_learns_unfinished_ones_again(gcn, box, tmp_path):
     (tmp_path / "00000-ash" / "run.pt").unlink()
     result = _train(gcn, box, tmp_path, "--skip-existing")
     assert result.stdout == f"{tmp_path / '00001-ash'}\n"
+
+
+def test_skip_existing_tells_what_changed(gcn, box, tmp_path):
+    pictures, runs = tmp_path / "pictures", tmp_path / "runs"
+    shutil.copytree(box / "images", pictures)
+    config = ("--config", box / "plain.yaml", "--out", runs)
+
+    def again(*more):
+        told = gcn("train", "--images", pictures, *config, "--skip-existing", *more)
+        assert told.exit_code == 0, told.stderr
+        return [Path(line).name for line in told.stdout.split()], told.stderr
+
+    assert again()[0] == ["00000-ash", "00001-bark"]
+    assert again()[0] == []
+    shutil.copy(pictures / "bark.png", pictures / "ash.png")
+    made, said = again()
+    assert made == ["00002-ash"]
+    assert f"ash: learned anew, for {runs / '00000-ash'} learned other pixels\n" in said
+    assert again()[0] == []
+    made, said = again("--set", "learning.updates=7")
+    assert made == ["00003-ash", "00004-bark"]
+    assert f"bark: learned anew, for {runs / '00001-bark'} has another config: learn" in said
+    assert "config: learning.updates\n" in said
+    assert again()[0] == []
+
+
+def test_an_extended_run_counts_as_what_it_is_now(gcn, box, tmp_path):
+    _train(gcn, box, tmp_path)
+    more = ("--set", "learning.updates=7")
+    assert gcn("train", "--resume", tmp_path / "00000-ash", *more).exit_code == 0
+    assert _train(gcn, box, tmp_path, "--skip-existing", *more).stdout == ""
+    assert _train(gcn, box, tmp_path, "--skip-existing").stdout == f"{tmp_path / '00001-ash'}\n"
+
+
+@pytest.mark.parametrize("damage", ["no hash", "no text", "no object"])
+def test_a_run_without_a_hash_is_learned_anew_and_told(gcn, box, tmp_path, damage):
+    _train(gcn, box, tmp_path)
+    meta = tmp_path / "00000-ash" / "meta.json"
+    told = json.loads(meta.read_text())
+    del told["content"]
+    text = {"no hash": json.dumps(told), "no text": "{", "no object": "[]"}[damage]
+    meta.write_text(text)
+    result = _train(gcn, box, tmp_path, "--skip-existing")
+    assert result.stdout == f"{tmp_path / '00001-ash'}\n"
+    assert ("tells no hash of its pixels" in result.stderr) == (damage == "no hash")
 
 
 def test_time_runs_out(gcn, box, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -121,13 +122,73 @@ def test_stopped_and_resumed_unknown_pixels_stay_unknown(gcn, box, pictures, lea
     assert load_checkpoint(told.folder).fingerprint == whole.fingerprint
 
 
+def inspected(gcn, run, *words):
+    told = gcn("inspect", "--ckpt", run, "--levels", "1,0.3", "--samples", 1, *words, "--json")
+    assert told.exit_code == 0, told.stderr
+    return json.loads(told.stdout)
+
+
+def test_a_model_is_inspected_on_what_is_known(gcn, learned, pictures, tmp_path):
+    run = learned["alpha"][0]
+    told = inspected(gcn, run, "--image", pictures / "cut.png")
+    assert all(0.3 < size["usable"] < 0.9 for size in told["sizes"])
+    assert told["image"]["verdict"] == "exemplar"
+    assert {level["relative_loss"] for level in told["image"]["levels"]} == {1.0}
+    masked = ("--image", pictures / "holed.png", "--mask", pictures / "mask.png")
+    assert inspected(gcn, run, *masked)["image"] == told["image"]
+    holed = inspected(gcn, run, "--image", pictures / "holed.png")
+    assert holed["image"]["verdict"] == "foreign"  # control: magenta counts
+    words = ("--image", pictures / "cut.png", "--levels", 1, "--out", tmp_path)
+    text = gcn("inspect", "--ckpt", run, *words)
+    assert text.stdout.count("of it, where all around is known\n") == 2
+
+
+def test_scores_are_of_what_is_known(gcn, pictures):
+    def scores(exemplar, *more):
+        words = ("--exemplar", pictures / exemplar, "--samples", pictures / "whole.png", *more)
+        told = gcn("evaluate", *words, "--json")
+        assert told.exit_code == 0, told.stderr
+        return json.loads(told.stdout)["scores"]
+
+    cut = scores("cut.png")
+    assert scores("holed.png", "--mask", pictures / "mask.png") == cut
+    assert cut["colour"] < 1 < scores("holed.png")["colour"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("inspect --ckpt {t} --image {p}/cut.png --mask {p}/small.png", "small.png is 9x5 px"),
+        ("inspect --ckpt {t} --mask {p}/small.png", "--mask leaves out a part of --image"),
+        ("inspect --ckpt {f} --image {p}/cut.png", "11.1% of the image is transparent or masked"),
+        ("inspect --ckpt {t} --image {p}/lace.png", "0.0% of the image can be measured at 1/2"),
+        ("evaluate --exemplar {p}/lace.png --samples {p}/whole.png", "exemplar is known to be com"),
+        ("evaluate --exemplar {p}/whole.png --samples {p}/lace.png", "a sample is known to be com"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_with_its_share(
+    gcn, learned, trained, pictures, words, sentence
+):
+    pixels = np.full((SIDE, SIDE, 4), 90, np.uint8)
+    pixels[..., 3] = 255 * (np.arange(SIDE) % 3 > 0)
+    Image.fromarray(pixels).save(pictures / "lace.png")
+    places = {"t": learned["alpha"][0], "f": trained["plain"], "p": pictures}
+    told = gcn(*(word.format(**places) for word in words.split()))
+    (pictures / "lace.png").unlink()
+    assert told.exit_code == 2
+    assert sentence in told.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ("--images {p}/holed.png --mask {p}/white.png", "leaves nothing of holed.png to learn"),
         ("--images {p}/holed.png --mask {p}/small.png", "is 9x5 px, holed.png 96x96 px"),
         ("--images {p}/holed.png --mask {p}/none.png", "none.png does not exist"),
-        ("--images {p} --mask {p}/mask.png", "a mask goes with one picture, not with 7"),
+        (
+            "--images {p} --mask {p}/mask.png",
+            "a mask goes with one picture or material, not with 7",
+        ),
         ("--images {p}/cut.png --set sizes.coarsest=8", "of the picture can be learned from"),
         ("--images {p}/cut.png --config {b}/plain.yaml", "11.1% of it is transparent or masked"),
         ("--resume {p} --mask {p}/mask.png", "leave out --mask"),

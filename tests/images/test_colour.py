@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from gcn_cli.errors import ImageError
 from gcn_cli.images.colour import (
     _TO_D50,
     SRGB_PRIMARIES,
@@ -18,6 +19,7 @@ from gcn_cli.images.colour import (
     space_of_profile,
 )
 from gcn_cli.images.files import read_picture
+from gcn_cli.images.picture import decoded, encoded
 
 P3 = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
 IHDR_END = 33  # bytes of a PNG before which no chunk may come
@@ -155,7 +157,92 @@ def test_png_tells_by_chunks(tmp_path):
     assert torch.equal(both.levels, plain)
     assert torch.equal(png(tmp_path, cICP=bytes([1, 13, 0, 1])).levels, plain)
     assert png(tmp_path, cICP=bytes([12, 13, 0, 1])).notes[0].startswith("read from Display P3")
-    assert "taken as sRGB" in png(tmp_path, cICP=bytes([9, 16, 0, 1])).notes[0]
+
+
+def chunked(path, pixels, *chunks):
+    """A PNG of these chunks and no others before its pixels, in this order."""
+    image = Image.fromarray(pixels) if pixels.dtype == np.uint8 else None
+    if image is None:
+        write = oiio.ImageOutput.create(str(path))
+        write.open(str(path), oiio.ImageSpec(*pixels.shape[1::-1], 3, "uint16"))
+        write.write_image(pixels)
+        write.close()
+    else:
+        image.save(path)
+    data = path.read_bytes()
+    parts = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    ]
+    path.write_bytes(data[:33] + b"".join(parts) + data[data.index(b"IDAT") - 4 :])
+    return path
+
+
+RAMP = {
+    kind: np.linspace(0, np.iinfo(kind).max, 3 * 64).reshape(8, 8, 3).astype(kind)
+    for kind in (np.uint8, np.uint16)
+}
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("code", "primaries", "curve"),
+    [
+        ((9, 13, 0, 1), (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046), decoded),
+        ((9, 8, 0, 1), (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046), np.array),
+        ((12, 13, 0, 1), P3, decoded),
+        ((1, 8, 0, 1), SRGB_PRIMARIES, np.array),
+        ((1, 4, 0, 1), SRGB_PRIMARIES, lambda x: x**2.2),
+    ],
+)
+def test_colours_that_cicp_names_are_converted(tmp_path, kind, code, primaries, curve):
+    pixels = RAMP[kind]
+    light = curve(pixels / np.iinfo(kind).max) @ linear_of(primaries).T
+    wanted = (255 * encoded(light)).clip(0, 255)
+    long = b"Comment\0" + b"x" * 100_000  # what stands before it hides it not
+    chunks = ((b"tEXt", long), (b"sRGB", b"\0"), (b"cICP", bytes(code)))
+    found = read_picture(chunked(tmp_path / "a.png", pixels, *chunks))
+    np.testing.assert_allclose(found.levels.permute(1, 2, 0).numpy(), wanted, atol=1e-3)
+    assert "converted to sRGB" in found.notes[0]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("name", "body", "sentence"),
+    [
+        (b"cICP", bytes([9, 16, 0, 1]), r"primaries 9, transfer 16 \(PQ\).* not converted"),
+        (b"cICP", bytes([9, 18, 0, 1]), r"transfer 18 \(HLG\), matrix 0, range 1\) are not"),
+        (b"cICP", bytes([1, 13, 0, 0]), "range 0"),
+        (b"cICP", bytes([1, 13, 6, 1]), "matrix 6"),
+        (b"cICP", bytes([2, 2, 0, 1]), "primaries 2, transfer 2"),
+        (b"cICP", b"\1", "are not converted; save it as sRGB"),
+        (b"gAMA", bytes(4), r"exponent \(gAMA\) is damaged"),
+        (b"cHRM", bytes(32), r"primaries \(cHRM\) are damaged"),
+        (b"cHRM", struct.pack(">8I", *(31270, 32900) * 4), r"primaries \(cHRM\) are damaged"),
+    ],
+)
+def test_colours_that_are_not_converted_are_refused_not_taken_as_srgb(
+    tmp_path, kind, name, body, sentence
+):
+    path = chunked(tmp_path / "a.png", RAMP[kind], (name, body))
+    with pytest.raises(ImageError, match=rf"a\.png: its .*{sentence}"):
+        read_picture(path)
+    data = read_picture(path, "data")  # numbers have no colours
+    assert data.notes == ()
+    levels = RAMP[kind].astype(np.float32) / np.float32(1 if kind is np.uint8 else 257)
+    np.testing.assert_array_equal(data.levels.permute(1, 2, 0).numpy(), levels)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_an_exponent_and_primaries_are_converted_together(tmp_path, kind):
+    pixels = RAMP[kind]
+    told = struct.pack(">8I", *(round(100000 * n) for n in P3))
+    chunks = ((b"gAMA", struct.pack(">I", 55556)), (b"cHRM", told))
+    found = read_picture(chunked(tmp_path / "a.png", pixels, *chunks))
+    light = (pixels / np.iinfo(kind).max) ** (1 / 0.55556) @ linear_of(P3).T
+    wanted = (255 * encoded(light)).clip(0, 255)
+    np.testing.assert_allclose(found.levels.permute(1, 2, 0).numpy(), wanted, atol=1e-2)
+    assert found.notes == ("read from PNG's gAMA and cHRM, converted to sRGB",)
 
 
 def test_exr_of_other_primaries_is_converted(tmp_path):

@@ -1,7 +1,9 @@
 """No depth is lost: 16 bits, half and float, in every mode, read and written."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import OpenImageIO as oiio
@@ -174,6 +176,29 @@ def test_what_was_written_is_read_again(
         torch.testing.assert_close(again, levels, rtol=1e-3 if depth == "half" else 2e-6, atol=1e-3)
 
 
+@pytest.mark.parametrize(("suffix", "depth"), LOSSLESS)
+@GENTLE
+@given(
+    channels=st.sampled_from([1, 3]),
+    height=st.integers(4, 40),
+    width=st.integers(4, 40),
+    seed=st.integers(0, 2**16),
+    data=st.data(),
+)
+def test_any_part_of_what_was_written_is_that_part_of_the_whole(
+    tmp_path, suffix, depth, channels, height, width, seed, data
+):
+    draw = torch.Generator().manual_seed(seed)
+    path = tmp_path / f"a{suffix}"
+    save_picture(path, 255 * torch.rand(channels, height, width, generator=draw), depth)
+    whole = read_picture(path).levels
+    x, y = (data.draw(st.integers(0, n - 1)) for n in (width, height))
+    w, h = data.draw(st.integers(1, width - x)), data.draw(st.integers(1, height - y))
+    part = read_picture(path, crop=(x, y, w, h))
+    assert torch.equal(part.levels, whole[:, y : y + h, x : x + w])
+    assert part.whole == (width, height)
+
+
 def test_a_height_map_keeps_its_65536_levels(tmp_path):
     samples = np.arange(65536, dtype=np.uint16).reshape(256, 256, 1)
     for suffix in (".png", ".tif"):
@@ -285,11 +310,11 @@ def test_a_scan_beyond_the_bound_is_averaged_while_it_is_read(tmp_path, monkeypa
     with pytest.raises(ImageError, match=r"megapixels; images\.max_side"):
         read_picture(path)
     found = read_picture(path, max_side=25)
-    assert found.reduction == 4  # to 51 px, twice as many as are wanted
+    assert found.levels.shape == (3, 50, 51)  # twice as many as are wanted
     assert found.notes == ("its 205x203 px were reduced 4 times on reading",)
     squares = samples[:200, :204].astype(np.float64).reshape(50, 4, 51, 4, 3).mean((1, 3)) / 257
     np.testing.assert_allclose(found.levels.permute(1, 2, 0).numpy(), squares, rtol=1e-5)
-    assert read_picture(path, max_side=49).reduction == 2
+    assert read_picture(path, max_side=49).levels.shape == (3, 101, 102)
     with pytest.raises(ImageError, match="megapixels"):
         read_picture(path, max_side=60)  # half the size would do, and that is not enough
 
@@ -303,26 +328,50 @@ def test_a_reduced_pixel_is_known_where_its_whole_square_is(tmp_path, monkeypatc
     assert [tuple(p) for p in (~found.known).nonzero().tolist()] == [(1, 2)]
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["a.tif", "tiled.tif", "a.png", "a.exr"])
+def test_a_part_that_is_read_alone_is_that_part_of_the_whole(tmp_path, form, orientation):
+    samples = noise(3, np.float16 if form == "a.exr" else np.uint16, side=75)
+    tiled = {"tile": 16} if "tiled" in form else {}
+    path = stored(tmp_path / form, samples, Orientation=orientation, **tiled)
+    whole = read_picture(path).levels
+    for x, y, w, h in ((0, 0, 75, 75), (5, 33, 64, 31), (74, 74, 1, 1), (16, 64, 32, 11)):
+        found = read_picture(path, crop=(x, y, w, h))
+        assert torch.equal(found.levels, whole[:, y : y + h, x : x + w])
+        assert found.whole == (whole.shape[2], whole.shape[1])
+    with pytest.raises(ImageError, match=r"the crop 70,0,8,9 lies outside .*, 7[57]x7[57] px"):
+        read_picture(path, crop=(70, 0, 8, 9))
+
+
+def test_a_part_of_a_scan_beyond_the_bound_needs_no_reduction(tmp_path, monkeypatch):
+    samples = noise(4, side=203)
+    samples[..., 3] = 65535
+    samples[20, 30, 3] = 0
+    path = stored(tmp_path / "a.tif", samples, tile=16, oiio__UnassociatedAlpha=1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    found = read_picture(path, crop=(25, 15, 90, 100))
+    wanted = samples[15:115, 25:115, :3].astype(np.float32)
+    told = (found.levels * 257).round().permute(1, 2, 0).numpy()
+    assert np.array_equal(told[found.known], wanted[found.known])
+    assert [tuple(p) for p in (~found.known).nonzero().tolist()] == [(5, 5)]
+    with pytest.raises(ImageError, match=r"a.tif is transparent everywhere in the crop"):
+        read_picture(path, crop=(30, 20, 1, 1))
+    with pytest.raises(ImageError, match="megapixels"):
+        read_picture(path, crop=(0, 0, 150, 150))
+    less = read_picture(path, crop=(3, 1, 150, 152), max_side=25)
+    squares = samples[1:151, 3:153, :3].astype(np.float64).reshape(50, 3, 50, 3, 3).mean((1, 3))
+    got = (less.levels * 257).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(got[less.known], squares[less.known], rtol=1e-5)
+    assert less.notes[0] == "its 150x152 px were reduced 3 times on reading"
+
+
 @pytest.mark.slow
 def test_a_scan_of_400_megapixels_takes_little_memory(tmp_path):
-    """Tiles of one colour, so that the file is small; the peak is that of a process of its own."""
-    side, code = 20_000, "import resource, sys; from gcn_cli.images.files import read_picture; "
-    spec = oiio.ImageSpec(side, side, 3, "uint8")
-    spec.tile_width = spec.tile_height = 512
-    spec.attribute("compression", "lzw")
-    out = oiio.ImageOutput.create(str(tmp_path / "a.tif"))
-    assert out.open(str(tmp_path / "a.tif"), spec)
-    band = np.full((512, side, 3), 77, np.uint8)
-    for top in range(0, side, 512):
-        bottom = min(side, top + 512)
-        assert out.write_tiles(0, side, top, bottom, 0, 1, band[: bottom - top])
-    out.close()
-    out.geterror()
-    code += "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; a = peak(); "
-    code += (
-        "p = read_picture(sys.argv[1], max_side=1024); print(p.levels.mean().item(), peak() - a)"
-    )
-    words = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
-    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-    assert float(told[0]) == pytest.approx(77)
-    assert float(told[1]) < 500  # MB; the picture has 1200
+    """Of a process of its own, beside what it takes before it reads anything."""
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_scan.py"
+    words = [sys.executable, str(script), "--folder", str(tmp_path), "--json"]
+    told = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    assert set(told) == {"crop 2000x2000", "max_side 1024"}
+    for name, one in told.items():
+        assert one["right"], name
+        assert one["extra_mb"] < 350, name  # the picture has 1200

@@ -240,6 +240,68 @@ def test_units_and_colours():
     torch.testing.assert_close(facts.in_units(model, grey), torch.ones(1, 2, 4, 4))
 
 
+# ------------------------------------------------------------------------- unknown pixels
+
+HOLE = (..., slice(20, 30), slice(26, 40))
+
+
+def _figures(found):
+    """Every number of facts, in a row."""
+    levels = [level for _, level in facts.steps_of(found)]
+    told = [value for level in levels for value in (*vars(level).values(), *level.active)]
+    told += [value for level in found.image.levels for value in vars(level).values()]
+    numbers = torch.tensor([value for value in told if isinstance(value, float)])
+    return torch.cat([numbers, *(one.flatten() for one in found.image.maps)])
+
+
+def test_what_lies_in_a_hole_changes_no_figure():
+    model, x, image = _model(sizes=2), _noise(2, 2, 64, 64), _noise(2, 64, 64, seed=1)
+    known = torch.ones(2, 1, 64, 64, dtype=torch.bool)
+    known[HOLE] = False
+    known[1] = True
+    words = (Machine(CPU), Settings((1.0, 0.2), chains=2, draws=2))
+    seen = []
+    for value in (0.0, 9.0):
+        holed, other = x.clone(), image.clone()
+        holed[:1][HOLE] = value
+        other[HOLE] = value
+        found = examine(model, holed, *words, other, known, known[0, 0])
+        seen.append(_figures(found))
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-4)
+    plain = examine(model, holed, *words, other)
+    assert not torch.allclose(_figures(plain)[: len(seen[0])], seen[1], rtol=0.1, atol=0.1)
+    assert 0 < found.image.usable < 1
+    assert [size.usable < 1 for size in found.sizes] == [True, True]
+
+
+def test_where_all_is_known_nothing_changes():
+    model, x = _model(sizes=2), _noise(1, 2, 48, 48)
+    words = (Machine(CPU), Settings((1.0, 0.2), chains=2, draws=2), x[0])
+    known = torch.ones(1, 1, 48, 48, dtype=torch.bool)
+    one, other = examine(model, x, *words), examine(model, x, *words, known, known[0, 0])
+    torch.testing.assert_close(_figures(one), _figures(other), rtol=1e-5, atol=1e-5)
+    assert other.image.usable == 1
+
+
+def test_a_large_picture_is_measured_where_most_of_it_is_known(monkeypatch):
+    model, x = _model(), _noise(1, 2, 64, 64)
+    known = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
+    known[..., 30:, 34:] = True
+    monkeypatch.setattr(facts, "LARGEST", 30)
+    found = examine(model, x, Machine(CPU), Settings((1.0,), 1, 1), known=known)
+    assert found.sizes[0].usable == 1
+    assert (found.sizes[0].height, found.sizes[0].width) == (30, 30)
+
+
+def test_too_little_that_is_known_is_refused_with_its_share():
+    model, x = _model(), _noise(1, 2, 32, 32)
+    known = torch.zeros(32, 32, dtype=torch.bool)
+    known[:, ::2] = True
+    sentence = r"^0.0% of the image can be measured at 1/1, pixels with 7 px of known ones"
+    with pytest.raises(ImageError, match=sentence):
+        examine(model, x, Machine(CPU), Settings((1.0,)), x[0], None, known)
+
+
 # ------------------------------------------------------------------------------ the verdict
 
 

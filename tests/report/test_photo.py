@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
+from gcn_cli.errors import ImageError
 from gcn_cli.images.files import Picture
 from gcn_cli.report.photo import examine_photo
 
@@ -42,3 +44,28 @@ def test_what_is_unknown_and_what_was_done_on_reading_is_told(blurred):
     assert "64x64 px, 1 channel, depth 16, 75.0% of it known" in text
     assert "  from CMYK" in text
     assert photo.as_data()["inside"] == {"x": 0, "y": 0, "width": 64, "height": 64}
+
+
+def test_what_is_unknown_is_not_measured():
+    """Transparent pixels hold a flat colour: neither a motif nor a frame nor even light."""
+    draw = torch.Generator().manual_seed(0)
+    whole = 120 + 30 * torch.randn(3, 96, 96, generator=draw)
+    known = torch.ones(96, 96, dtype=torch.bool)
+    known[:30] = False
+    known[:, 80:] = False
+    seen = []
+    for value in (0.0, 250.0):
+        levels = torch.where(known, whole, torch.full_like(whole, value))
+        told = examine_photo(Path("x.png"), Picture(levels, known))
+        seen.append((told.motif, told.blockiness, told.inside))
+        assert told.known == pytest.approx(float(known.float().mean()))
+        assert tuple(told.inside) == (0, 0, 96, 96)
+        assert told.motif < 10 < examine_photo(Path("x.png"), Picture(levels)).motif
+    assert seen[0] == seen[1]
+
+
+def test_what_is_too_scattered_is_refused_with_its_share():
+    known = torch.zeros(1500, 20, dtype=torch.bool)
+    known[::3] = True
+    with pytest.raises(ImageError, match=r"33.3% of x.png is known, too scattered"):
+        examine_photo(Path("x.png"), Picture(torch.rand(3, 1500, 20), known))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 
 from gcn_cli.errors import ImageError
 from gcn_cli.images.files import save_png
@@ -73,9 +74,44 @@ def test_one_job_an_image_or_one_of_all(tmp_path):
     assert joint.observed.shape == (2, 3, 8, 9)
     (alone,) = load_jobs(_config(), tmp_path / "ash.png", "joint")
     assert (alone.name, alone.told_name) == ("ash", "ash.png")
-    save_png(tmp_path / "cork.png", _noise(1, 9, 9))
-    with pytest.raises(ImageError, match="holds 2 sizes"):
+
+
+def test_a_joint_model_has_the_middles_of_unequal_pictures_never_squashed_ones(tmp_path):
+    wide, high = _noise(3, 20, 30), _noise(3, 24, 26, seed=1)
+    save_png(tmp_path / "ash.png", wide)
+    save_png(tmp_path / "bark.png", high)
+    (job,) = load_jobs(_config(), tmp_path, "joint")
+    assert torch.equal(job.observed, torch.stack([wide[:, :, 2:28], high[:, 2:22]]))
+    assert job.notes == (
+        f"{tmp_path.name}: 2 sizes; of every picture the middle 26x20 px are used",
+    )
+    save_png(tmp_path / "cork.png", _noise(3, 9, 26))
+    with pytest.raises(ImageError, match=r"of ash.png, 30x20 px, only 39% would be left: 26x9 px"):
         load_jobs(_config(), tmp_path, "joint")
+
+
+def test_what_is_unknown_stays_unknown_in_the_middle(tmp_path):
+    pixels = torch.cat([_noise(3, 16, 16), torch.full((1, 16, 16), 255.0)])
+    pixels[3, 4:6, 5:9] = 0
+    array = pixels.permute(1, 2, 0).to(torch.uint8).numpy()
+    Image.fromarray(array).save(tmp_path / "ash.png")
+    save_png(tmp_path / "bark.png", _noise(3, 12, 14))
+    (job,) = load_jobs(_config(), tmp_path, "joint")
+    assert [tuple(place) for place in (~job.known[0, 0]).nonzero().tolist()] == [
+        (row, column) for row in (2, 3) for column in range(4, 8)
+    ]
+    assert job.known[1].all()
+
+
+def test_a_square_is_the_middle_of_a_picture_not_all_of_it_squashed(tmp_path):
+    wide = _noise(3, 20, 30)
+    save_png(tmp_path / "ash.png", wide)
+    (job,) = load_jobs(_config("images.size=20"), tmp_path / "ash.png")
+    assert torch.equal(job.observed[0], wide[:, :, 5:25])
+    assert "ash.png: its middle 20x20 px are learned from" in job.notes[0]
+    save_png(tmp_path / "long.png", _noise(3, 20, 41))
+    with pytest.raises(ImageError, match="41x20 px; of its middle square less than half"):
+        load_jobs(_config("images.size=20"), tmp_path / "long.png")
 
 
 def test_uneven_light_is_evened_out_if_asked_for():

@@ -271,7 +271,8 @@ def test_flat_pictures_and_the_smallest_size():
         (torch.zeros(1, 64, 64), torch.zeros(1, 1, 64, 20), "32 pixels"),
         (torch.zeros(1, 64, 64), torch.zeros(0, 1, 64, 64), "need an exemplar"),
         (torch.zeros(1, 64, 64), torch.zeros(1, 64, 64), "need an exemplar"),
-        (torch.zeros(1, 64, 64), torch.full((1, 1, 64, 64), torch.nan), "not finite"),
+        (torch.zeros(1, 64, 64), torch.full((1, 1, 64, 64), torch.inf), "not finite"),
+        (torch.zeros(1, 64, 64), torch.full((1, 1, 64, 64), torch.nan), "a sample .*: 0.0% of it"),
     ],
 )
 def test_refusals(exemplar, samples, sentence):

@@ -17,7 +17,7 @@ from gcn_cli.cli.options import (
     print_table,
     say,
 )
-from gcn_cli.errors import GcnError, UsageError
+from gcn_cli.errors import GcnError, ImageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gcn_cli.engine import Machine
+    from gcn_cli.images.files import Picture
     from gcn_cli.report.energy import EnergyFacts
     from gcn_cli.report.inspection import (
         Course,
@@ -61,6 +62,10 @@ def inspect(
         Path | None,
         typer.Option("--image", help="Measure this image too: is it what the model learned?"),
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option("--mask", metavar="FILE", help="White of --image is left out."),
+    ] = None,
     samples: Annotated[
         int | None,
         typer.Option(
@@ -84,35 +89,47 @@ def inspect(
     With --out also pictures: filters, training curve, reconstruction, samples.
     """
     if images is not None:
-        if ckpt is not None or image is not None or out is not None:
+        if any(given is not None for given in (ckpt, image, mask, out)):
             raise UsageError("--images is looked at by itself; leave out the other options")
         _photos(images, as_json)
         return
     if ckpt is None:
         raise UsageError("what to inspect? give --ckpt, or --images before learning")
+    if mask is not None and image is None:
+        raise UsageError("--mask leaves out a part of --image, and there is none")
     from gcn_cli.engine import choose_machine
-    from gcn_cli.images.files import load_image
     from gcn_cli.run.checkpoint import load_checkpoint
-    from gcn_cli.run.jobs import read_image
+    from gcn_cli.run.jobs import Wish, read_image, read_wanted
 
     if out is not None and out.is_file():
         raise UsageError(f"--out is a folder, and {out} is a file")
     wanted = _levels(levels)
     machine = choose_machine(device, "fp32")
     saved = load_checkpoint(ckpt)
-    shown = None
+    shown, reading = None, saved.config.images
     if image is not None and saved.config.kind == "texture":
-        shown = read_image(saved.config, saved.material, image)
+        shown = read_image(saved.config, saved.material, image, mask)
     elif image is not None:
-        shown = load_image(image)
+        shown = read_wanted(image, reading.role, reading.max_side, Wish(mask))
     if saved.config.kind == "texture":
         told = _texture(saved, ckpt, shown, samples, wanted, machine, as_json, out)
     elif wanted is not None:
         raise UsageError("--levels is for models of all noise levels; this one has a single level")
     else:
-        told = _field(saved, ckpt, shown, samples or 0, machine, as_json, out)
+        told = _field(saved, ckpt, _whole(shown), samples or 0, machine, as_json, out)
     for path in told:
         say(str(path)) if as_json else typer.echo(str(path))
+
+
+def _whole(image: Picture | None) -> Tensor | None:
+    """The levels of a picture all of which is known."""
+    if image is None or image.known is None:
+        return None if image is None else image.levels
+    share = 1 - float(image.known.double().mean())
+    raise ImageError(
+        f"{share:.1%} of the image is transparent or masked; models of kind field measure whole "
+        "pictures only"
+    )
 
 
 def _photos(path: Path, as_json: bool) -> None:
@@ -148,7 +165,7 @@ def _levels(text: str | None) -> tuple[float, ...] | None:
 def _texture(
     saved: Saved,
     ckpt: Path,
-    image: Tensor | None,
+    image: Picture | None,
     samples: int | None,
     levels: tuple[float, ...] | None,
     machine: Machine,
@@ -168,7 +185,9 @@ def _texture(
         in_units(model, saved.observed),
         machine,
         settings,
-        None if image is None else in_units(model, image[None])[0],
+        None if image is None else in_units(model, image.levels[None])[0],
+        saved.known,
+        None if image is None else image.known,
     )
     name, records = saved.config.name, read_records(ckpt)
     subject = texture.Subject(

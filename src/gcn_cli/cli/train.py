@@ -88,7 +88,7 @@ def train(
         typer.Option("--resume", metavar="RUN", help="Go on with a run; --set may extend it."),
     ] = None,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave out images with a complete run in --out.")
+        bool, typer.Option("--skip-existing", help="Leave out what has a complete run in --out.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the config and the cost; write nothing.")
@@ -300,11 +300,13 @@ def _without_finished(courses: list[Course], out: Path, quiet: bool) -> list[Cou
 
     left = []
     for course in courses:
-        folder = finished_run(out, course.job.name)
-        if folder is None:
-            left.append(course)
-        else:
+        folder, why = finished_run(out, course)
+        if folder is not None:
             say(f"{course.job.name}: complete in {folder}", quiet)
+            continue
+        if why:
+            say(f"{course.job.name}: learned anew, for {why}", quiet)
+        left.append(course)
     return left
 
 

@@ -8,11 +8,13 @@ such as a printer's, are Pillow's matter (`PIL.ImageCms`, 8 bits).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from gcn_cli.errors import ImageError
 from gcn_cli.images.picture import Array, decoded, encoded
 
 Curve = Callable[[Array], Array]
@@ -35,6 +37,8 @@ _CICP_PRIMARIES = {
     9: ("Rec. 2020", (*_D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046)),
     12: ("Display P3", (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)),
 }
+_COLOURS = frozenset({b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"})  # chunks of PNG
+_LONGEST = 64  # bytes of a chunk that are read
 _NEAR = 4e-3  # of 1: what profiles of one and the same space differ by
 
 
@@ -197,35 +201,51 @@ def _parametric(kind: int, numbers: list[float]) -> Curve:
 # -------------------------------------------------------------------------------------- PNG
 
 
-def space_of_png(head: bytes) -> tuple[Space | None, str | None]:
-    """The space that a PNG's own chunks name, from the bytes before its pixels; or a remark.
+def space_of_png(chunks: Mapping[bytes, bytes]) -> Space | None:
+    """The space that a PNG's own chunks name; None: sRGB, or what its ICC profile says.
 
     cICP counts before an ICC profile (the caller's matter), sRGB, and gAMA with cHRM.
+
+    Raises:
+        ImageError: one that is not converted; to take it as sRGB would be silently wrong.
     """
-    chunks = png_chunks(head)
-    if b"cICP" in chunks and len(chunks[b"cICP"]) >= 2:
+    if b"cICP" in chunks:
         return _of_cicp(chunks[b"cICP"])
     if b"iCCP" in chunks or b"sRGB" in chunks or not {b"gAMA", b"cHRM"} & chunks.keys():
-        return None, None
+        return None
     primaries: Sequence[float] = SRGB_PRIMARIES
-    if len(chunks.get(b"cHRM", b"")) == 32:
-        primaries = [n / 100000 for n in struct.unpack(">8I", chunks[b"cHRM"])]
+    if b"cHRM" in chunks:
+        primaries = _chromaticities(chunks[b"cHRM"])
     curve: Curve = decoded
-    if len(chunks.get(b"gAMA", b"")) == 4:
-        (gamma,) = struct.unpack(">I", chunks[b"gAMA"])
-        if gamma and abs(gamma / 100000 - 1 / 2.2) > 5e-3:  # 1/2.2 is how sRGB was once written
+    if b"gAMA" in chunks:
+        gamma = int.from_bytes(chunks[b"gAMA"], "big")
+        if not gamma or len(chunks[b"gAMA"]) != 4:
+            raise ImageError("its exponent (gAMA) is damaged; save it as sRGB")
+        if abs(gamma / 100000 - 1 / 2.2) > 5e-3:  # 1/2.2 is how sRGB was once written
             curve = power(100000 / gamma)
-    return space_of_primaries("PNG's gAMA and cHRM", primaries, curve), None
+    return space_of_primaries("PNG's gAMA and cHRM", primaries, curve)
 
 
-def _of_cicp(data: bytes) -> tuple[Space | None, str | None]:
+def _chromaticities(data: bytes) -> list[float]:
+    """White, red, green and blue, x and y, that span a triangle."""
+    primaries = [n / 100000 for n in struct.unpack(">8I", data)] if len(data) == 32 else []
+    if primaries and all(primaries[1::2]):
+        columns = np.stack([_xyz(primaries[k : k + 2]) for k in (2, 4, 6)], 1)
+        if abs(np.linalg.det(columns)) > 1e-6:
+            return primaries
+    raise ImageError("its primaries (cHRM) are damaged; save it as sRGB")
+
+
+def _of_cicp(data: bytes) -> Space:
     curves: dict[int, Curve] = {4: power(2.2), 8: identity, 13: decoded}
     curves |= dict.fromkeys((1, 6, 14, 15), _rec709)
-    if data[0] not in _CICP_PRIMARIES or data[1] not in curves:
-        told = f"primaries {data[0]} and transfer {data[1]} (cICP) are not known, taken as sRGB"
-        return None, told
-    name, primaries = _CICP_PRIMARIES[data[0]]
-    return space_of_primaries(name, primaries, curves[data[1]]), None
+    primaries, transfer, matrix, full = data if len(data) == 4 else (0, 0, 0, 0)
+    if primaries not in _CICP_PRIMARIES or transfer not in curves or matrix or full != 1:
+        curve = {16: " (PQ)", 18: " (HLG)"}.get(transfer, "")
+        told = f"primaries {primaries}, transfer {transfer}{curve}, matrix {matrix}, range {full}"
+        raise ImageError(f"its colours (cICP: {told}) are not converted; save it as sRGB")
+    name, known = _CICP_PRIMARIES[primaries]
+    return space_of_primaries(name, known, curves[transfer])
 
 
 def _rec709(values: Array) -> Array:
@@ -233,16 +253,21 @@ def _rec709(values: Array) -> Array:
     return np.where(values < 0.081, values / 4.5, high)
 
 
-def png_chunks(head: bytes) -> dict[bytes, bytes]:
-    """Chunks by name, from a PNG's first bytes up to its pixels; none of another file."""
+def png_chunks(path: Path) -> dict[bytes, bytes]:
+    """Chunks of a PNG that tell its colours, by name, wherever before its pixels they stand.
+
+    None of another file. Of a profile, which others read, the name alone.
+    """
     found: dict[bytes, bytes] = {}
-    if head[:8] != b"\x89PNG\r\n\x1a\n":
-        return found
-    place = 8
-    while place + 8 <= len(head):
-        size, name = struct.unpack(">I4s", head[place : place + 8])
-        if name == b"IDAT":
-            break
-        found.setdefault(name, head[place + 8 : place + 8 + size])
-        place += 12 + size
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return found
+        while len(head := file.read(8)) == 8:
+            size, name = struct.unpack(">I4s", head)
+            if name == b"IDAT":
+                break
+            if name in _COLOURS:
+                found.setdefault(name, file.read(min(size, _LONGEST)))
+                size -= min(size, _LONGEST)
+            file.seek(size + 4, 1)
     return found

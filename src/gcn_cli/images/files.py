@@ -7,7 +7,7 @@ inside a chain; they are clamped only when a picture is written as integers.
 
 from gcn_cli.images.disk import atomic_write, atomic_write_bytes, atomic_write_text
 from gcn_cli.images.find import IMAGE_SUFFIXES, find_images, sort_out
-from gcn_cli.images.picture import DEPTHS, ROLES, Depth, Picture, Role
+from gcn_cli.images.picture import DEPTHS, ROLES, Crop, Depth, Picture, Role
 from gcn_cli.images.read import load_image, read_picture
 from gcn_cli.images.write import (
     FORMATS,
@@ -28,6 +28,7 @@ __all__ = [
     "FORMATS",
     "IMAGE_SUFFIXES",
     "ROLES",
+    "Crop",
     "Depth",
     "Picture",
     "Role",

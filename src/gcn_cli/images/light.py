@@ -26,9 +26,12 @@ def light(image: Tensor) -> Tensor:
     return F.interpolate(smooth, (height, width), mode="bicubic", align_corners=False)[0, 0]
 
 
-def unevenness(image: Tensor) -> float:
-    """How many times as bright the brightest tenth of a picture (C, H, W) is lit as the darkest."""
-    values = light(image).flatten()
+def unevenness(image: Tensor, known: Tensor | None = None) -> float:
+    """How many times as bright the brightest tenth of a picture (C, H, W) is lit as the darkest.
+
+    Of what is ``known`` (H, W), where not all is.
+    """
+    values = light(image).flatten() if known is None else light(image)[known]
     values = values[:: max(1, len(values) // 2**16)]
     low, high = torch.quantile(values, torch.tensor([0.1, 0.9]))
     return float((high - low).exp())

@@ -131,33 +131,42 @@ def _unpacked(data: Mapping[str, Any]) -> Map:
     return Map(name, file, depth, gains, levels)
 
 
-def measure(pictures: Mapping[str, tuple[Tensor, str, Depth]]) -> Material:
+def check_agreement(sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Raise ImageError where maps by name differ in width and height."""
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} {w}x{h}" for name, (w, h) in sizes.items())
+        raise ImageError(f"the maps of one material must agree in size: {told}")
+
+
+def measure(
+    pictures: Mapping[str, tuple[Tensor, str, Depth]], known: Tensor | None = None
+) -> Material:
     """The material of maps by name: picture (c, H, W) in grey levels, stem of its file, depth.
+
+    Of maps of which pixels are unknown, only what is ``known`` (H, W) counts.
 
     Raises:
         ImageError: maps that differ in size, a normal map without three channels, or maps that all
             are constant.
     """
-    sizes = {name: tuple(picture.shape[-2:]) for name, (picture, _, _) in pictures.items()}
-    if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {w}x{h}" for name, (h, w) in sizes.items())
-        raise ImageError(f"the maps of one material must agree in size: {told}")
-    maps = tuple(_measured(name, *told) for name, told in pictures.items())
+    check_agreement({name: (p.shape[-1], p.shape[-2]) for name, (p, _, _) in pictures.items()})
+    maps = tuple(_measured(name, *told, known) for name, told in pictures.items())
     if not any(one.learned for one in maps):
         raise ImageError("every map is constant; there is no texture to learn")
     return Material(maps)
 
 
-def _measured(name: str, picture: Tensor, file: str, depth: Depth) -> Map:
+def _measured(name: str, picture: Tensor, file: str, depth: Depth, known: Tensor | None) -> Map:
     kind = kind_of(name)
     if kind == "normal" and picture.shape[0] != 3:
         raise ImageError(f"a normal map has three channels, not {picture.shape[0]}")
     used = picture[:2] if kind == "normal" else picture
-    variances = used.double().var((1, 2), correction=0)
+    values = (used.flatten(1) if known is None else used[:, known]).double()
+    variances = values.var(1, correction=0)
     if kind != "data":  # of packed data every channel is a map of its own
         variances = variances.mean().expand(len(used))
     gains = tuple(CONTRAST / d if d > _FLAT else 0.0 for d in variances.sqrt().tolist())
-    return Map(name, file, depth, gains, tuple(used.double().mean((1, 2)).tolist()))
+    return Map(name, file, depth, gains, tuple(values.mean(1).tolist()))
 
 
 def _decoded(one: Map, piece: Tensor) -> Tensor:
@@ -195,6 +204,7 @@ __all__ = [
     "CONTRAST",
     "Map",
     "Material",
+    "check_agreement",
     "measure",
     "side_by_side",
     "unit_normals",

@@ -23,6 +23,9 @@ Role = Literal["colour", "data"]
 to which no curve and no profile applies."""
 ROLES: tuple[Role, ...] = ("colour", "data")
 
+Crop = tuple[int, int, int, int]
+"""A part of a picture: left, top, width and height, px."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -35,14 +38,22 @@ class Picture:
         known: `(H, W)` bool, False where nothing is known; None: all is known.
         depth: of the file's samples.
         notes: what was done on reading, in short sentences that are told once.
-        reduction: by what whole factor it was reduced while it was read.
+        whole: width and height, px, of the upright picture in the file, of which this may be a part
+            or a smaller copy.
     """
 
     levels: Tensor
     known: Tensor | None = None
     depth: Depth = "8"
     notes: tuple[str, ...] = ()
-    reduction: int = 1
+    whole: tuple[int, int] = (0, 0)
+
+    @property
+    def marked(self) -> Tensor:
+        """Its levels, NaN where nothing is known."""
+        if self.known is None:
+            return self.levels
+        return self.levels.masked_fill(~self.known, float("nan"))
 
 
 def encoded(light: Array) -> Array:

@@ -24,16 +24,16 @@ from gcn_cli.errors import ImageError
 from gcn_cli.images.colour import (
     Space,
     identity,
+    png_chunks,
     space_of_png,
     space_of_primaries,
     space_of_profile,
 )
-from gcn_cli.images.picture import Array, Depth, Picture, Role, encoded, filled
-from gcn_cli.images.scan import Scan, look, read_scan
+from gcn_cli.images.picture import Array, Crop, Depth, Picture, Role, encoded, filled
+from gcn_cli.images.scan import Part, Scan, look, read_scan
 
 # What decoders are known to raise on damaged files.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, struct.error)
-_HEAD = 2**16  # bytes at the start of a file in which a PNG tells its colours
 _KNOWN = 0.5  # alpha from which on a pixel's colour counts
 _FINER = 2  # times the size that is asked for, at least, that a reduced scan has
 
@@ -47,7 +47,7 @@ class _Raw:
     depth: Depth
     space: Space | None = None
     notes: tuple[str, ...] = ()
-    reduction: int = 1
+    whole: tuple[int, int] = (0, 0)
 
     @property
     def linear(self) -> bool:
@@ -60,7 +60,13 @@ def load_image(path: str | Path) -> Tensor:
     return read_picture(path).levels
 
 
-def read_picture(path: str | Path, role: Role = "colour", max_side: int = 0) -> Picture:
+def read_picture(
+    path: str | Path,
+    role: Role = "colour",
+    max_side: int = 0,
+    crop: Crop | None = None,
+    alpha: bool = True,
+) -> Picture:
     """Reads a picture of any size, mode and depth that Pillow or OpenImageIO knows.
 
     Greyscale gives one channel, all others three. The rotation noted by a camera (EXIF) is applied.
@@ -72,72 +78,104 @@ def read_picture(path: str | Path, role: Role = "colour", max_side: int = 0) -> 
         path: the file.
         role: ``colour``: a profile, PNG's or EXR's colour space is converted to sRGB, and linear
             light is given sRGB's curve. ``data``: neither; floating-point 1.0 becomes 255.0.
-        max_side: the longest side, px, that is of use; 0: all. A picture of more pixels than
+        max_side: the longest side, px, that is of use; 0: all. What has more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS` is then reduced while it is read, by a whole factor, to
             twice that side or more.
+        crop: the part (left, top, width, height) that is wanted, px of the upright picture. Of
+            files that OpenImageIO reads nothing else is held.
+        alpha: whether alpha tells what is known.
 
     Raises:
         ImageError: the file is missing, no picture, damaged, transparent everywhere, holds values
-            that are no grey levels, or is so large that decoding it could exhaust the memory.
+            that are no grey levels, or is so large that decoding it could exhaust the memory; the
+            crop lies outside.
     """
     path = _existing_file(path)
     with _one_sentence(path):
-        raw = _raw(path, role, max_side)
+        raw = _raw(path, role, max_side, crop)
         if not np.isfinite(raw.levels).all():
             raise ImageError(f"{path} holds values that are not finite numbers")
-        return _picture(raw if role == "data" else _in_srgb(raw), path)
+        raw = raw if alpha else replace(raw, alpha=None)
+        return _picture(raw if role == "data" else _in_srgb(raw), path, crop)
 
 
-def _picture(raw: _Raw, path: Path) -> Picture:
+def _picture(raw: _Raw, path: Path, crop: Crop | None) -> Picture:
     channels = np.ascontiguousarray(np.moveaxis(raw.levels, 2, 0), dtype=np.float32)
     levels, notes = torch.from_numpy(channels), raw.notes
     known = None if raw.alpha is None else torch.from_numpy(raw.alpha >= _KNOWN)
     if known is None or bool(known.all()):
-        return Picture(levels, None, raw.depth, notes, raw.reduction)
+        return Picture(levels, None, raw.depth, notes, raw.whole)
     if not bool(known.any()):
-        raise ImageError(f"{path} is transparent everywhere")
+        raise ImageError(
+            f"{path} is transparent everywhere{'' if crop is None else ' in the crop'}"
+        )
     share = 1 - float(known.to(torch.float32).mean())
     notes = (*notes, f"{share:.1%} of it is transparent and left out")
-    return Picture(filled(levels, known), known, raw.depth, notes, raw.reduction)
+    return Picture(filled(levels, known), known, raw.depth, notes, raw.whole)
 
 
 # ------------------------------------------------------------------------------ who reads
 
 
-def _raw(path: Path, role: Role, max_side: int) -> _Raw:
+def _raw(path: Path, role: Role, max_side: int, crop: Crop | None) -> _Raw:
     scan = look(path)
-    if scan is not None and scan.width * scan.height > (Image.MAX_IMAGE_PIXELS or np.inf):
-        return _by_scan(scan, _reduction(scan, max_side))
-    if scan is not None and scan.deep:
-        return _by_scan(scan)
+    if scan is not None:
+        part = _part(crop, scan.size, path)
+        if scan.width * scan.height > (Image.MAX_IMAGE_PIXELS or np.inf):
+            return _by_scan(scan, part, role, _reduction(path, part, max_side))
+        if scan.deep:
+            return _by_scan(scan, part, role)
     try:
         with Image.open(path) as picture:
             picture.load()
-            return _by_pillow(picture, path, role)
+            return _cropped(_by_pillow(picture, path, role), crop, path)
     except UnidentifiedImageError:
         if scan is None:
             raise
-        return _by_scan(scan)
+        return _by_scan(scan, part, role)
 
 
-def _reduction(scan: Scan, max_side: int) -> int:
-    """By how much to reduce what is too large to be held.
+def _part(crop: Crop | None, size: tuple[int, int], path: Path) -> Part:
+    """The part of a picture (width, height) that is wanted.
+
+    Raises:
+        ImageError: it lies outside.
+    """
+    part = Part(0, 0, *size) if crop is None else Part(*crop)
+    if part.left + part.width > size[0] or part.top + part.height > size[1]:
+        told = ",".join(str(n) for n in part)
+        raise ImageError(f"the crop {told} lies outside {path.name}, {size[0]}x{size[1]} px")
+    return part
+
+
+def _cropped(raw: _Raw, crop: Crop | None, path: Path) -> _Raw:
+    height, width = raw.levels.shape[:2]
+    x, y, w, h = _part(crop, (width, height), path)
+    alpha = None if raw.alpha is None else raw.alpha[y : y + h, x : x + w]
+    levels = raw.levels[y : y + h, x : x + w]
+    return replace(raw, levels=levels, alpha=alpha, whole=(width, height))
+
+
+def _reduction(path: Path, part: Part, max_side: int) -> int:
+    """By how much to reduce what is wanted of a picture that is too large to be held.
 
     Raises:
         ImageError: nothing was said, or it would still be too large.
     """
-    pixels, limit = scan.width * scan.height, Image.MAX_IMAGE_PIXELS or 0
-    factor = max(scan.width, scan.height) // (_FINER * max_side) if max_side else 1
+    pixels, limit = part.width * part.height, Image.MAX_IMAGE_PIXELS or 0
+    if pixels <= limit:
+        return 1
+    factor = max(part.width, part.height) // (_FINER * max_side) if max_side else 1
     if factor < 2 or pixels / factor**2 > limit:
         raise ImageError(
-            f"{scan.path} is refused: it has more than {limit // 1_000_000} megapixels; "
+            f"{path} is refused: it has more than {limit // 1_000_000} megapixels; "
             "images.max_side (px) learns from a smaller copy"
         )
     return factor
 
 
-def _by_scan(scan: Scan, reduction: int = 1) -> _Raw:
-    samples, alpha = read_scan(scan, reduction)
+def _by_scan(scan: Scan, part: Part, role: Role, reduction: int = 1) -> _Raw:
+    samples, alpha = read_scan(scan, reduction, part)
     depth: Depth = scan.depth or "8"
     scale = {"8": 1.0, "16": 1 / 257}.get(depth, 255.0)
     levels = samples.astype(np.float32)
@@ -149,13 +187,13 @@ def _by_scan(scan: Scan, reduction: int = 1) -> _Raw:
         levels /= np.where(alpha > 0, alpha, 1)[..., None]
     notes: tuple[str, ...] = ()
     if reduction > 1:
-        notes = (f"its {scan.width}x{scan.height} px were reduced {reduction} times on reading",)
+        notes = (f"its {part.width}x{part.height} px were reduced {reduction} times on reading",)
     if depth in ("half", "float") and float(levels.max()) > 255:
         notes = (*notes, f"its values go up to {float(levels.max()) / 255:.3g}; 1 is white")
-    space, remark = _space(scan.path, scan.profile)
-    if space is None and scan.format == "openexr":
+    space, remark = _space(scan.path, scan.profile, role)
+    if space is None and scan.format == "openexr" and role == "colour":
         space = _of_exr(scan.attribute("chromaticities"))
-    return _Raw(levels, alpha, depth, space, (*notes, *remark), reduction)
+    return _Raw(levels, alpha, depth, space, (*notes, *remark), scan.size)
 
 
 def _of_exr(given: Any) -> Space | None:
@@ -165,16 +203,24 @@ def _of_exr(given: Any) -> Space | None:
     return space_of_primaries("EXR's chromaticities", (*numbers[6:], *numbers[:6]), identity)
 
 
-def _space(path: Path, profile: bytes | None) -> tuple[Space | None, tuple[str, ...]]:
-    """The space that a file names, if it is one of a matrix and curves; remarks."""
-    with path.open("rb") as file:
-        space, remark = space_of_png(file.read(_HEAD))
+def _space(path: Path, profile: bytes | None, role: Role) -> tuple[Space | None, tuple[str, ...]]:
+    """The space that a file of colours names, if it is one of a matrix and curves; remarks.
+
+    Raises:
+        ImageError: a space that is not converted.
+    """
+    if role == "data":
+        return None, ()
+    try:
+        space = space_of_png(png_chunks(path))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
     if space is None and profile:
         try:
             space = space_of_profile(profile)
         except (ValueError, IndexError, struct.error, np.linalg.LinAlgError):
             return None, ("its colour profile is damaged and was left out",)
-    return space, (remark,) if remark else ()
+    return space, ()
 
 
 # --------------------------------------------------------------------------------- Pillow
@@ -183,7 +229,7 @@ def _space(path: Path, profile: bytes | None) -> tuple[Space | None, tuple[str, 
 def _by_pillow(picture: Image.Image, path: Path, role: Role) -> _Raw:
     profile = picture.info.get("icc_profile")
     picture = ImageOps.exif_transpose(picture)
-    space, notes = _space(path, profile)
+    space, notes = _space(path, profile, role)
     if picture.mode.startswith("I"):
         return _Raw(_integers(np.asarray(picture), path), None, "16", space, notes)
     if picture.mode == "F":

@@ -6,10 +6,10 @@ format invents pixels) are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import OpenImageIO as oiio
@@ -34,6 +34,15 @@ _ROWS = 64  # read at once, of files in strips
 _BROKEN_DEPTH = frozenset({"pnm"})  # before version 3.2 it swaps the bytes of 16-bit samples
 
 
+class Part(NamedTuple):
+    """A part of a picture, px from its top left corner."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
 @dataclass(frozen=True)
 class Scan:
     """What a file says of itself: sides in px, samples, channels by name."""
@@ -55,6 +64,27 @@ class Scan:
     def attribute(self, name: str) -> Any:
         """A note in the file, or None."""
         return self.spec.getattribute(name)
+
+    @property
+    def orientation(self) -> int:
+        """As a camera noted that it was held (EXIF, 1 to 8)."""
+        found = self.attribute("Orientation")
+        return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        sides = self.width, self.height
+        return sides if self.orientation < 5 else sides[::-1]
+
+    def stored(self, part: Part) -> Part:
+        """Where a part of the upright picture lies in the file."""
+        x, y, w, h = part if self.orientation < 5 else (part[1], part[0], part[3], part[2])
+        if self.orientation in (2, 3, 7, 8):
+            x = self.width - x - w
+        if self.orientation in (3, 4, 6, 7):
+            y = self.height - y - h
+        return Part(x, y, w, h)
 
     @property
     def profile(self) -> bytes | None:
@@ -96,13 +126,16 @@ def _opened(path: Path) -> Any:
     return source
 
 
-def read_scan(scan: Scan, reduction: int = 1) -> tuple[Array, Array | None]:
+def read_scan(
+    scan: Scan, reduction: int = 1, part: Part | None = None
+) -> tuple[Array, Array | None]:
     """Samples (H, W, C) as stored, and alpha (H, W) from 0 to 1; C = 1 or 3.
 
     Args:
         scan: of the file.
         reduction: whole factor; the picture is averaged over squares of so many px while it is
             read, band by band, so that it is never held whole. Alpha is the least of a square.
+        part: of the upright picture; only the rows, or tiles, that hold it are read.
 
     Returns:
         uint8, uint16 or float32; float32 of the same range where reduced.
@@ -116,9 +149,15 @@ def read_scan(scan: Scan, reduction: int = 1) -> tuple[Array, Array | None]:
         raise ImageError(f"{scan.path} holds the channels {names}; one is read, or three")
     if scan.depth is None:
         raise ImageError(f"{scan.path} holds samples of type {scan.spec.format}")
-    parts = [_reduced(part, reduction, scan.alpha) for part in _bands(scan, reduction)]
-    pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    pixels = _upright(pixels, scan.attribute("Orientation"))
+    here = scan.stored(part or Part(0, 0, *scan.size))
+    pixels, done = np.empty(0), 0
+    for band in _whole(_bands(scan, here), reduction):
+        small = _reduced(band, reduction, scan.alpha)
+        if not done:
+            pixels = np.empty((here.height // reduction, *small.shape[1:]), small.dtype)
+        pixels[done : done + len(small)] = small
+        done += len(small)
+    pixels = _upright(pixels, scan.orientation)
     levels = pixels[..., scan.channels]
     if scan.alpha is None:
         return levels, None
@@ -126,37 +165,46 @@ def read_scan(scan: Scan, reduction: int = 1) -> tuple[Array, Array | None]:
     return levels, pixels[..., scan.alpha].astype(np.float32) / most
 
 
-def _bands(scan: Scan, reduction: int) -> Iterator[Array]:
-    """Rows (h, W, C), top to bottom, in multiples of the reduction; the rest is left out."""
+def _bands(scan: Scan, part: Part) -> Iterator[Array]:
+    """Rows (h, W, C) of a part of the stored picture, top to bottom."""
     source = _opened(scan.path)
     if source is None:
         raise OSError("it cannot be opened again")
     kind = {"8": "uint8", "16": "uint16", "half": "half"}.get(str(scan.depth), "float")
-    if reduction == 1:
-        yield _checked(source, source.read_image(0, 0, 0, scan.spec.nchannels, kind))
-        source.close()
-        return
-    rows = scan.spec.tile_height or _ROWS
-    rest: Array | None = None
-    for top in range(0, scan.height, rows):
-        band = _checked(source, _strip(source, scan, top, min(scan.height, top + rows), kind))
-        band = band if rest is None else np.concatenate([rest, band])
-        whole = len(band) // reduction * reduction
-        rest = band[whole:].copy()
-        if whole:
-            yield band[:whole]
+    rows, end = scan.spec.tile_height or _ROWS, part.top + part.height
+    for top in range(part.top // rows * rows, end, rows):
+        # Tiles are read whole; of strips the last rows are not asked for.
+        bottom = min(scan.height if scan.spec.tile_width else end, top + rows)
+        band = _checked(source, _strip(source, scan, top, bottom, part, kind))
+        yield band[max(0, part.top - top) : end - top]
     source.close()
 
 
-def _strip(source: Any, scan: Scan, top: int, bottom: int, kind: str) -> Array | None:
-    x, y, count = scan.spec.x, scan.spec.y, scan.spec.nchannels
-    if scan.spec.tile_width:
-        found = source.read_tiles(
-            0, 0, x, x + scan.width, y + top, y + bottom, 0, 1, 0, count, kind
-        )
+def _whole(bands: Iterable[Array], reduction: int) -> Iterator[Array]:
+    """The same rows in multiples of the reduction; the rest is left out."""
+    rest: Array | None = None
+    for band in bands:
+        joined = band if rest is None else np.concatenate([rest, band])
+        whole = len(joined) // reduction * reduction
+        rest = joined[whole:].copy() if whole < len(joined) else None
+        if whole:
+            yield joined[:whole]
+
+
+def _strip(source: Any, scan: Scan, top: int, bottom: int, part: Part, kind: str) -> Array | None:
+    x, y, count, step = scan.spec.x, scan.spec.y, scan.spec.nchannels, scan.spec.tile_width
+    left, right = 0, scan.width
+    if step:
+        left = part.left // step * step
+        right = min(scan.width, -(-(part.left + part.width) // step) * step)
+        span = (x + left, x + right, y + top, y + bottom)
+        found = source.read_tiles(0, 0, *span, 0, 1, 0, count, kind)
     else:
         found = source.read_scanlines(0, 0, y + top, y + bottom, 0, 0, count, kind)
-    return None if found is None else np.asarray(found).reshape(bottom - top, scan.width, count)
+    if found is None:
+        return None
+    band = np.asarray(found).reshape(bottom - top, right - left, count)
+    return band[:, part.left - left : part.left - left + part.width]
 
 
 def _checked(source: Any, pixels: Array | None) -> Array:
@@ -180,10 +228,7 @@ def _reduced(band: Array, factor: int, alpha: int | None) -> Array:
     return mean
 
 
-def _upright(pixels: Array, orientation: Any) -> Array:
-    """Turned as a camera noted that it was held (EXIF, 1 to 8)."""
+def _upright(pixels: Array, orientation: int) -> Array:
     turns = {3: 2, 4: 2, 5: -1, 6: -1, 7: 1, 8: 1}
-    if not isinstance(orientation, int) or not 2 <= orientation <= 8:
-        return pixels
     turned = np.rot90(pixels, turns.get(orientation, 0))
     return turned[:, ::-1] if orientation in (2, 4, 5, 7) else turned

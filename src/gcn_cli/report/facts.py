@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ from gcn_cli.errors import ImageError
 from gcn_cli.field.network import beside
 from gcn_cli.report import measure
 from gcn_cli.texture.draw import Model, coarse_shape, draw, from_coarse
-from gcn_cli.texture.exemplar import given_picture
+from gcn_cli.texture.exemplar import given_picture, known_beside
+from gcn_cli.texture.known import eroded, window_sums
 from gcn_cli.texture.place import place_maps
 from gcn_cli.texture.plan import at_size
 
@@ -69,13 +70,18 @@ class LevelFacts:
 
 @dataclass(frozen=True)
 class SizeFacts:
-    """One size: pictures reduced ``reduction`` times, measured in windows of ``window`` px."""
+    """One size: pictures reduced ``reduction`` times, measured in windows of ``window`` px.
+
+    ``usable`` is the share of pixels that count: those around which all that the field sees is
+    known.
+    """
 
     reduction: int
     height: int
     width: int
     window: int
     levels: tuple[LevelFacts, ...]
+    usable: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,8 @@ class View:
 class ImageFacts:
     """A picture measured: per size itself (C, H, W), its views, and the map of its strangeness.
 
-    A map (1, H, W) is ln of the local loss of reconstruction over the exemplar's, mean of levels.
+    A map (1, H, W) is ln of the local loss of reconstruction over the exemplar's, mean of levels; 0
+    where nothing is known. ``usable`` is the least share, of all sizes, of pixels that count.
     """
 
     levels: tuple[ImageLevel, ...]
@@ -126,6 +133,16 @@ class ImageFacts:
     pictures: tuple[Tensor, ...]
     views: tuple[tuple[View, ...], ...]
     maps: tuple[Tensor, ...]
+    usable: float = 1.0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Pictures (N, C, H, W) in units of contrast; their known pixels (N, 1, H, W), None: all."""
+
+    name: str
+    x: Tensor
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -159,31 +176,34 @@ def examine(
     machine: Machine,
     settings: Settings,
     image: Tensor | None = None,
+    known: Tensor | None = None,
+    image_known: Tensor | None = None,
 ) -> Facts:
     """Measure a model on what it learned from, (N, C, H, W), and on a picture (C, H, W).
 
-    Both in units of contrast, see `in_units`.
+    Both in units of contrast, see `in_units`; of both it may be told which pixels are known.
 
     Raises:
-        ImageError: a picture smaller than the field of view.
+        ImageError: a picture smaller than the field of view, or too little of which is known.
     """
     wanted = [measure.nearest_levels(size.levels, settings.levels) for size in model.sizes]
-    observed = _middle(observed).to(machine.device)
+    shown = [_part(Shown("the exemplar", observed, known), machine)]
     if image is not None:
         _check(model, image)
-        image = _middle(image[None]).to(machine.device)
-    least = min(min(t.shape[-2:]) for t in (observed, image) if t is not None)
-    side = max(1, min(CANVAS, *observed.shape[-2:]) // model.multiple) * model.multiple
+        whole = None if image_known is None else image_known[None, None]
+        shown.append(_part(Shown("the image", image[None], whole), machine))
+    least = min(min(one.x.shape[-2:]) for one in shown)
+    side = max(1, min(CANVAS, *shown[0].x.shape[-2:]) // model.multiple) * model.multiple
     chains = run_chains(model, model.place or (side, side), machine, settings, wanted)
     sizes, views, looks = [], [], []
     for index, size in enumerate(model.sizes):
         window = measure.window_side(model.net, least // size.reduction, side // size.reduction)
         work = _Size(model, index, machine, settings, wanted[index], window, chains)
-        facts, seen = work.exemplar(observed)
+        exemplar, *others = work.looked_at(shown)
+        facts, seen = work.exemplar(exemplar)
         sizes.append(facts)
         views.append(tuple(look.view for look in seen))
-        if image is not None:
-            looks.append(work.image(image, facts, seen))
+        looks += [work.image(other, facts, seen) for other in others]
     return Facts(tuple(sizes), tuple(views), chains, _together(looks) if looks else None)
 
 
@@ -195,9 +215,16 @@ def in_units(model: Model, grey: Tensor) -> Tensor:
     return (grey - model.mean.to(grey.device)) / model.contrast
 
 
-def _middle(x: Tensor) -> Tensor:
-    top, left = (max(0, (n - LARGEST) // 2) for n in x.shape[-2:])
-    return x[..., top : top + LARGEST, left : left + LARGEST].float()
+def _part(shown: Shown, machine: Machine) -> Shown:
+    """The middle of pictures, `LARGEST` px; where pixels are unknown, where most are known."""
+    height, width = (min(n, LARGEST) for n in shown.x.shape[-2:])
+    top, left = ((n - m) // 2 for n, m in zip(shown.x.shape[-2:], (height, width), strict=True))
+    if shown.known is not None:
+        sums = window_sums(shown.known[:, 0].double(), height, width).sum(0)
+        top, left = divmod(int(sums.argmax()), sums.shape[1])
+    cut = (..., slice(top, top + height), slice(left, left + width))
+    known = None if shown.known is None else shown.known[cut].to(machine.device)
+    return Shown(shown.name, shown.x[cut].float().to(machine.device), known)
 
 
 def _check(model: Model, image: Tensor) -> None:
@@ -258,6 +285,25 @@ class _Look:
     view: View
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Pictures at one size, what its field is given beside them, and which of their pixels count.
+
+    ``known`` (N, 1, h, w): pixels; ``sure``: those around which all is; ``whole`` (K N,): windows.
+    """
+
+    x: Tensor
+    given: Tensor | None
+    known: Tensor | None = None
+    sure: Tensor | None = None
+    whole: Tensor | None = None
+
+    @property
+    def usable(self) -> float:
+        """Share of pixels that count."""
+        return 1.0 if self.sure is None else float(self.sure.double().mean())
+
+
 class _Size:
     """One size at work: its field, and its chains cut into windows."""
 
@@ -287,18 +333,53 @@ class _Size:
         whole = measure.surround if self.place is None else measure.wrapped
         return whole(self.field, x)
 
-    def exemplar(self, observed: Tensor) -> tuple[SizeFacts, list[_Look]]:
-        """What the field knows of (N, C, H, W), of full size, that it learned from."""
-        x, given = at_size(observed, self.size.reduction), self._given(observed)
+    def looked_at(self, shown: Sequence[Shown]) -> list[_Seen]:
+        """Pictures of full size at this one; windows are made so small that all have whole ones.
+
+        Raises:
+            ImageError: too little of one of them is known.
+        """
+        told, stride = [self._seen(one) for one in shown], self.field.net.total_stride
+        while not all(self._whole(one).any() for one in told) and self.window > stride:
+            self.window = max(1, self.window // 2 // stride) * stride
+        for one, seen in zip(shown, told, strict=True):
+            if not seen.usable or not self._whole(seen).any():
+                raise ImageError(
+                    f"{seen.usable:.1%} of {one.name} can be measured at 1/{self.size.reduction}, "
+                    f"pixels with {self.field.net.reach * self.size.reduction} px of known ones "
+                    "all around them; that is too little"
+                )
+        return [replace(one, whole=self._whole(one)) for one in told]
+
+    def _seen(self, shown: Shown) -> _Seen:
+        x, given = at_size(shown.x, self.size.reduction), self._given(shown.x)
+        if shown.known is None:
+            return _Seen(x, given)
+        beside_it = self.index > 0 and self.place is None
+        known = known_beside(shown.known, self.size.reduction, beside_it)
+        return _Seen(x, given, known, eroded(known, self.field.net.reach))
+
+    def _whole(self, seen: _Seen) -> Tensor:
+        """Of the windows of pictures, by places, then pictures: whether all of it is known."""
+        known = seen.known
+        if known is None:
+            known = torch.ones_like(seen.x[:, :1], dtype=torch.bool)
+        size = (known.shape[-2], known.shape[-1])
+        cut = measure.windows(self.field, self._around(known), size, self.window)
+        return cut.flatten(1).all(1)
+
+    def exemplar(self, seen: _Seen) -> tuple[SizeFacts, list[_Look]]:
+        """What the field knows of the pictures that it learned from."""
         levels = [float(self.size.levels[k]) for k in self.wanted]
-        gaussian = measure.gaussian_losses(x, levels)
-        looks = [self._look(x, given, k) for k in self.wanted]
+        gaussian = measure.gaussian_losses(seen.x, levels, seen.known)
+        looks = [self._look(seen, k) for k in self.wanted]
         facts = [
             self._facts(look, k, known)
             for look, k, known in zip(looks, self.wanted, gaussian, strict=True)
         ]
-        height, width = x.shape[-2:]
-        return SizeFacts(self.size.reduction, height, width, self.window, tuple(facts)), looks
+        height, width = seen.x.shape[-2:]
+        r, window = self.size.reduction, self.window
+        return SizeFacts(r, height, width, window, tuple(facts), seen.usable), looks
 
     def _facts(self, look: _Look, k: int, gaussian: float) -> LevelFacts:
         s, y = float(self.size.levels[k]), self.chains.states[self.index, k]
@@ -322,26 +403,30 @@ class _Size:
         cut = measure.windows(self.field, canvas, (size[0], size[1]), self.window)
         return measure.tilts_and_energies(self.field, cut, s)
 
-    def _look(self, x: Tensor, given: Tensor | None, k: int) -> _Look:
-        s, size = float(self.size.levels[k]), (x.shape[-2], x.shape[-1])
+    def _look(self, seen: _Seen, k: int) -> _Look:
+        x, s, size = seen.x, float(self.size.levels[k]), (seen.x.shape[-2], seen.x.shape[-1])
         canvas = self._around(x)
         key = 1000 * self.index + k
         y = measure.add_noise(canvas, s, self.settings.seed, key, self.settings.draws)
-        known = None
-        if given is not None:
-            known = self._noisy(self._around(given), key)
-        error = measure.error_map(self.field, canvas, y, s, size, known)
-        f, u = self._windows(beside(y, known), s, size)
+        given = None
+        if seen.given is not None:
+            given = self._noisy(self._around(seen.given), key)
+        error = measure.error_map(self.field, canvas, y, s, size, given)
+        f, u = self._windows(beside(y, given), s, size)
+        assert seen.whole is not None
+        whole = seen.whole.view(-1, len(x)).repeat(1, self.settings.draws)
+        tilts = f.reshape(-1, len(y)).masked_fill(~whole, math.nan).nanmean(0)
         shown = measure.inner(self.field, y[:1], size)[0]
         d = x[0] + error[0] * (s / math.sqrt(1 + s**2))
+        first = None if given is None else given[:1]
+        known = None if seen.known is None else self._around(seen.known)[:1]
+        errors = measure.pixels(error, seen.sure)
         return _Look(
-            loss=float(error.square().mean()),
-            explained=_share(_about_mean(error), measure.white_loss(x, s)),
-            energy=float(u.mean()),
-            tilts=f.reshape(-1, len(y)).mean(0),
-            active=measure.active_shares(
-                self.field, y[:1], s, None if known is None else known[:1]
-            ),
+            loss=float(errors.square().mean()),
+            explained=_share(_about_mean(errors), measure.white_loss(x, s, seen.known)),
+            energy=float(u[whole.flatten()].mean()),
+            tilts=tilts[tilts.isfinite()],
+            active=measure.active_shares(self.field, y[:1], s, first, known),
             map=error.square().mean((0, 1))[None],
             view=View(s, (shown / math.sqrt(1 + s**2)).cpu(), d.cpu()),
         )
@@ -355,11 +440,11 @@ class _Size:
         z = noise.normal_(clean.new_empty(coarse_shape(clean.shape)), "given", key)
         return clean + self.given_noise * from_coarse(z, clean.shape)
 
-    def image(self, picture: Tensor, facts: SizeFacts, own: Sequence[_Look]) -> _Image:
-        """A picture (1, C, H, W) of full size beside the exemplar's figures."""
-        x, given = at_size(picture, self.size.reduction), self._given(picture)
-        looks = [self._look(x, given, k) for k in self.wanted]
-        gaussian = measure.gaussian_losses(x, [known.s for known in facts.levels])
+    def image(self, seen: _Seen, facts: SizeFacts, own: Sequence[_Look]) -> _Image:
+        """A picture (1, C, h, w) beside the exemplar's figures."""
+        x, counts = seen.x, None if seen.sure is None else seen.sure[0]
+        looks = [self._look(seen, k) for k in self.wanted]
+        gaussian = measure.gaussian_losses(x, [known.s for known in facts.levels], seen.known)
         levels = tuple(
             ImageLevel(
                 reduction=self.size.reduction,
@@ -369,17 +454,20 @@ class _Size:
                 loss=look.loss,
                 relative_loss=look.loss / max(known.loss, 1e-12),
                 explained=look.explained,
-                correlated=_share(loss, measure.white_loss(x, known.s)),
+                correlated=_share(loss, measure.white_loss(x, known.s, seen.known)),
             )
             for look, known, loss in zip(looks, facts.levels, gaussian, strict=True)
         )
         width = self.field.net.receptive_field / 4
         logs = [
-            (measure.blurred(look.map, width) / max(mine.loss, 1e-12)).clamp_min(1e-6).log()
+            (measure.blurred(look.map, width, counts) / max(mine.loss, 1e-12)).clamp_min(1e-6).log()
             for look, mine in zip(looks, own, strict=True)
         ]
         strange = torch.stack(logs).mean(0).cpu() if logs else torch.zeros(1, *x.shape[-2:])
-        return _Image(levels, x[0].cpu(), tuple(look.view for look in looks), strange)
+        if counts is not None:
+            strange = torch.where(counts.cpu(), strange, 0.0)
+        views = tuple(look.view for look in looks)
+        return _Image(levels, x[0].cpu(), views, strange, seen.usable)
 
 
 @dataclass(frozen=True)
@@ -388,11 +476,12 @@ class _Image:
     picture: Tensor
     views: tuple[View, ...]
     map: Tensor
+    usable: float
 
 
-def _about_mean(error: Tensor) -> float:
-    """Mean square of errors (N, C, H, W) about their mean colours."""
-    return float((error - error.mean((0, 2, 3), keepdim=True)).square().mean())
+def _about_mean(errors: Tensor) -> float:
+    """Mean square of errors (C, P) about their mean colours."""
+    return float((errors - errors.mean(1, keepdim=True)).square().mean())
 
 
 def _share(left: float, of: float) -> float:
@@ -408,6 +497,7 @@ def _together(parts: Sequence[_Image]) -> ImageFacts:
         tuple(part.picture for part in parts),
         tuple(part.views for part in parts),
         tuple(part.map for part in parts),
+        min(part.usable for part in parts),
     )
 
 

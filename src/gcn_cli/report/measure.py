@@ -4,7 +4,8 @@ Pictures are in units of contrast at the field's own size. A bounded picture is 
 its mirror image (`surround`), as learning surrounds crops, so wide that nothing inside can see the
 frame; noise lies over picture and surround alike. Everything then counts inside only: loss of
 reconstruction and its map, tilt and energy per pixel of windows, share of active units. Chains live
-on a torus and are cut into the same windows, so that one function measures both.
+on a torus and are cut into the same windows, so that one function measures both. Where pixels are
+unknown, what looks at one of them does not count.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from gcn_cli.field.ladder import reconstruct, reference_energy
 from gcn_cli.field.learning import gaussian_loss, inside_output
 from gcn_cli.field.network import NoiseNet, Weights, beside
 from gcn_cli.texture.draw import Model
+from gcn_cli.texture.known import eroded
 
 WINDOW = 64
 """Side, px, of the windows that energies are taken of, about."""
@@ -134,12 +136,23 @@ def error_map(
     return inner(field, error, size) * (math.sqrt(1 + s**2) / s)
 
 
-def white_loss(x: Tensor, s: float) -> float:
+def pixels(x: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Colours (C, P) of the pixels of (n, C, H, W) that count, (N, 1, H, W), n a multiple of N."""
+    flat = x.movedim(1, 0)
+    return (
+        flat.flatten(1)
+        if counts is None
+        else flat[:, counts.repeat(len(x) // len(counts), 1, 1, 1)[:, 0]]
+    )
+
+
+def white_loss(x: Tensor, s: float, known: Tensor | None = None) -> float:
     """The least loss that white noise with the colours' covariance of ``x`` (N, C, H, W) can have.
 
     Pixels know nothing of one another there, so that no field reconstructs it better.
     """
-    flat = (x - x.mean((0, 2, 3), keepdim=True)).movedim(1, 0).flatten(1).double()
+    colours = pixels(x, known)
+    flat = (colours - colours.mean(1, keepdim=True)).double()
     covariance = flat @ flat.T / flat.shape[1]
     return gaussian_loss(torch.linalg.eigvalsh(covariance).clamp_min(0), s)
 
@@ -166,17 +179,21 @@ def tilts_and_energies(field: Field, canvas: Tensor, s: float) -> tuple[Tensor, 
 
 @torch.no_grad()
 def active_shares(
-    field: Field, y: Tensor, s: float, given: Tensor | None = None
+    field: Field, y: Tensor, s: float, given: Tensor | None = None, known: Tensor | None = None
 ) -> tuple[float, ...]:
-    """Share of units that are on, per layer, inside canvases (N, C, H, W)."""
+    """Share of units that are on, per layer, inside canvases (N, C, H, W), where all is known."""
+    seen = None
+    if known is not None:
+        seen = eroded(known, field.net.receptive_field // 2 + field.net.total_stride).float()
     z = beside(y / math.sqrt(1 + s**2), given)
     responses = field.net.forward(z, _told(y, s), field.weights, "frame")
     shares, stride = [], 1
     for spec, a in zip(field.net.layers, responses.layers, strict=True):
         stride *= spec.stride
         cut = -(-field.margin // stride)
-        inside = a[..., cut : a.shape[-2] - cut, cut : a.shape[-1] - cut]
-        shares.append(float((inside > 0).float().mean()))
+        inner = (..., slice(cut, a.shape[-2] - cut), slice(cut, a.shape[-1] - cut))
+        counts = None if seen is None else -F.max_pool2d(-seen, stride)[inner] > 0
+        shares.append(float((pixels(a[inner], counts) > 0).float().mean()))
     return tuple(shares)
 
 
@@ -193,27 +210,40 @@ def _told(y: Tensor, s: float) -> Tensor:
 # ------------------------------------------------------------- the Gaussian field to beat
 
 
-def spectrum(x: Tensor) -> Tensor:
+def spectrum(x: Tensor, known: Tensor | None = None) -> Tensor:
     """Power of pictures (N, C, H, W) per frequency and principal colour, (b, b, C); white: 1.
+
+    Of blocks all of whose pixels are ``known`` (N, 1, H, W): the largest of which there is one.
 
     Welch's estimate (1967): blocks that overlap by half, under a Hann window against their frame.
     A single periodogram would be the picture's own, whose scatter a Wiener filter would take for
     knowledge. Colours are decorrelated per frequency: eigenvalues of the cross-spectra.
     """
     b = max(2, min(_BLOCK, min(x.shape[-2:]) // 4))
+    whole = None if known is None else _blocks(known, b).flatten(1).all(1)
+    while known is not None and whole is not None and b > 2 and not bool(whole.any()):
+        b -= 1
+        whole = _blocks(known, b).flatten(1).all(1)
     rise = torch.hann_window(b, dtype=torch.float64, device=x.device)
     taper = rise[:, None] * rise
-    blocks = (x - x.mean((0, 2, 3), keepdim=True)).double().unfold(2, b, max(1, b // 2))
-    blocks = blocks.unfold(3, b, max(1, b // 2)).movedim(1, -1).flatten(0, 2)  # (n, b, b, C)
+    mean = pixels(x, known).mean(1)[:, None, None]
+    blocks = _blocks((x - mean).double(), b)
+    blocks = blocks if whole is None else blocks[whole]
     waves = torch.fft.fft2(blocks * taper[..., None], dim=(1, 2))
     cross = torch.einsum("nijc,nijd->ijcd", waves, waves.conj()) / len(waves)
     power: Tensor = torch.linalg.eigvalsh(cross).clamp_min(0) / taper.square().sum()
     return power
 
 
-def gaussian_losses(x: Tensor, levels: Sequence[float]) -> list[float]:
+def _blocks(x: Tensor, b: int) -> Tensor:
+    """Blocks (n, b, b, C) that overlap by half."""
+    step = max(1, b // 2)
+    return x.unfold(2, b, step).unfold(3, b, step).movedim(1, -1).flatten(0, 2)
+
+
+def gaussian_losses(x: Tensor, levels: Sequence[float], known: Tensor | None = None) -> list[float]:
     """Loss of reconstruction of the Gaussian field with the power of ``x`` (N, C, H, W)."""
-    power = spectrum(x)
+    power = spectrum(x, known)
     return [gaussian_loss(power, s) for s in levels]
 
 
@@ -225,8 +255,9 @@ def standard_error(values: Tensor) -> float:
     return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def blurred(picture: Tensor, deviation: float) -> Tensor:
-    """A map (1, H, W) under a Gaussian of ``deviation`` px, frame by renormalisation."""
+def blurred(picture: Tensor, deviation: float, counts: Tensor | None = None) -> Tensor:
+    """A map (1, H, W) under a Gaussian of ``deviation`` px, by renormalisation of what counts."""
+    weight = torch.ones_like(picture) if counts is None else counts.to(picture)
     reach = max(1, round(3 * deviation))
     bell = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2).to(picture)
 
@@ -234,7 +265,7 @@ def blurred(picture: Tensor, deviation: float) -> Tensor:
         t = F.conv2d(t[None], bell.view(1, 1, -1, 1), padding=(reach, 0))
         return F.conv2d(t, bell.view(1, 1, 1, -1), padding=(0, reach))[0]
 
-    total: Tensor = smooth(picture) / smooth(torch.ones_like(picture))
+    total: Tensor = smooth(picture * weight) / smooth(weight).clamp_min(1e-12)
     return total
 
 

@@ -6,11 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gcn_cli.errors import ImageError
 from gcn_cli.images.files import Picture
 from gcn_cli.images.light import unevenness
 from gcn_cli.images.sheets import resize
 from gcn_cli.statistics.motif import motif
 from gcn_cli.statistics.photo import Inside, blockiness, inside_frame
+from gcn_cli.texture.known import reduced_known
 
 _MEASURED = 1024  # px of the longer side that motifs and light are measured at
 _FEWEST = 4  # motifs side by side, at least, for their size to be learned
@@ -53,22 +55,32 @@ class Photo:
 
 
 def examine_photo(path: Path, picture: Picture) -> Photo:
-    """Measure a picture as it was read."""
+    """Measure a picture as it was read, by what is known of it.
+
+    Raises:
+        ImageError: that is too little.
+    """
     levels = picture.levels
     height, width = levels.shape[-2:]
     factor = min(1.0, _MEASURED / max(height, width))
-    small = resize(levels, (max(1, round(height * factor)), max(1, round(width * factor))))
+    size = max(1, round(height * factor)), max(1, round(width * factor))
+    small, share, known = resize(levels, size), 1.0, None
+    if picture.known is not None:
+        share = float(picture.known.double().mean())
+        known = reduced_known(picture.known[None, None], size)[0, 0]
+        if not bool(known.any()):
+            raise ImageError(f"{share:.1%} of {path.name} is known, too scattered to be measured")
     facts = Photo(
         name=path.name,
         width=width,
         height=height,
         channels=levels.shape[0],
         depth=picture.depth,
-        known=1.0 if picture.known is None else float(picture.known.double().mean()),
-        motif=motif(small[None]) / factor,
-        unevenness=unevenness(small),
-        blockiness=blockiness(levels),
-        inside=inside_frame(levels),
+        known=share,
+        motif=motif(small[None], None if known is None else known[None, None]) / factor,
+        unevenness=unevenness(small, known),
+        blockiness=blockiness(picture.marked),
+        inside=inside_frame(picture.marked),
         notes=picture.notes,
     )
     return replace(facts, advice=tuple(advice(facts)))

@@ -80,6 +80,14 @@ def tables(subject: Subject, facts: Facts) -> list[Table]:
 def sentences(subject: Subject, facts: Facts) -> list[str]:
     """The lines below the tables."""
     told = [_explained_text(facts), _gap_text(facts), verdict(subject)]
+    parts = {"exemplar": min(size.usable for size in facts.sizes)}
+    if facts.image is not None:
+        parts["image"] = facts.image.usable
+    told += [
+        f"{name}: measured on {share:.0%} of it, where all around is known"
+        for name, share in parts.items()
+        if share < 1
+    ]
     if facts.image is not None:
         told.append(f"image: {facts.image.verdict.sentence}")
     return told
@@ -107,6 +115,7 @@ def as_data(subject: Subject, facts: Facts) -> dict[str, Any]:
         told["image"] = {
             "verdict": facts.image.verdict.kind,
             "sentence": facts.image.verdict.sentence,
+            "usable": facts.image.usable,
             "levels": [asdict(level) for level in facts.image.levels],
         }
     return told

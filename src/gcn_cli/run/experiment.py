@@ -10,9 +10,10 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gcn_cli.engine import Machine, is_out_of_memory
 from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted
@@ -64,22 +65,32 @@ def train_job(
     argv: Sequence[str] = (),
 ) -> TrainResult:
     """Learn one model in a new run folder below ``out``."""
+    asked = course.config
     course, lowered = course.fitted(machine)
     if lowered:
         progress.message(lowered)
     folder = create_run_dir(out, course.job.name)
-    open_folder(folder, course.config, course.job, machine, argv)
+    open_folder(folder, course.config, asked, course.job, machine, argv)
     return _run(course, course.begin(machine.device), folder, machine, progress, stop)
 
 
 def open_folder(
-    folder: Path, config: Config, job: Job, machine: Machine, argv: Sequence[str] = ()
+    folder: Path,
+    config: Config,
+    asked: Config,
+    job: Job,
+    machine: Machine,
+    argv: Sequence[str] = (),
 ) -> None:
-    """Write what a run folder holds before anything is learned."""
+    """Write what a run folder holds before anything is learned.
+
+    ``asked`` is the config before its updates were lowered to keep a budget.
+    """
     atomic_write_text(folder / "config.yaml", dump(config))
     sources = [str(path) for path in job.sources]
     extra = {"name": job.name, "images": sources, "device": str(machine.device)}
-    write_meta(folder, list(argv) or sys.argv, extra)
+    told = {"content": job.content, "asked": asked.model_dump(mode="json")}
+    write_meta(folder, list(argv) or sys.argv, {**extra, **told})
     save_png(folder / "reals.png", image_grid(job.shown(list(job.observed[:_REALS]))))
 
 
@@ -116,18 +127,65 @@ def resume_job(
     text = "".join(json.dumps(record) + "\n" for record in kept)
     atomic_write_text(folder / "metrics.jsonl", text)
     atomic_write_text(folder / "config.yaml", dump(course.config))
+    if config is not None:
+        _ask_anew(folder / "meta.json", course.config)
     return _run(course, saved.state, folder, machine, progress, stop)
 
 
-def finished_run(out: Path, name: str) -> Path | None:
-    """The complete run of a job of this name below ``out``, if there is one."""
+def _ask_anew(meta: Path, config: Config) -> None:
+    """Note the config that an extended run has now."""
+    told = _read_meta(meta)
+    if "asked" in told:
+        told["asked"] = config.model_dump(mode="json")
+        atomic_write_text(meta, json.dumps(told, indent=2) + "\n")
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return told if isinstance(told, dict) else {}
+    return {}
+
+
+def finished_run(out: Path, course: Course) -> tuple[Path | None, str]:
+    """The complete run below ``out`` of the same content and config as a course.
+
+    Else why the last one of the same name is none, if there is one.
+    """
+    why = ""
     for meta in sorted(out.glob("*/meta.json")):
-        with contextlib.suppress(CheckpointError, OSError, ValueError):
-            told = json.loads(meta.read_text(encoding="utf-8"))
-            same = isinstance(told, dict) and told.get("name") == name
-            if same and load_checkpoint(meta.parent).complete:
-                return meta.parent
-    return None
+        told = _read_meta(meta)
+        if told.get("name") != course.job.name:
+            continue
+        reason = _difference(told, course)
+        if not reason:
+            with contextlib.suppress(CheckpointError):
+                if load_checkpoint(meta.parent).complete:
+                    return meta.parent, ""
+            reason = "is not complete"
+        why = f"{meta.parent} {reason}"
+    return None, why
+
+
+def _difference(told: Mapping[str, Any], course: Course) -> str:
+    """What sets a run apart from a course, by its `meta.json`; '' if nothing does."""
+    if not isinstance(told.get("content"), str):
+        return "tells no hash of its pixels, an older gcn wrote it"
+    if told["content"] != course.job.content:
+        return "learned other pixels"
+    keys = _unequal(told.get("asked"), course.config.model_dump(mode="json"))
+    return f"has another config: {', '.join(keys)}" if keys else ""
+
+
+def _unequal(one: Any, other: Any, path: str = "") -> list[str]:
+    """Keys, with their path, at which two configs differ."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return [] if one == other else [path or "all of it"]
+    return [
+        found
+        for key in {**one, **other}
+        for found in _unequal(one.get(key), other.get(key), f"{path}.{key}" if path else key)
+    ]
 
 
 def _run(

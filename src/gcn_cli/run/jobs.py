@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +13,16 @@ from torch import Tensor
 from gcn_cli.errors import ImageError
 from gcn_cli.images.files import (
     DEPTHS,
+    Crop,
     Depth,
     Picture,
+    Role,
     find_images,
-    load_image,
     read_picture,
     sort_out,
 )
 from gcn_cli.images.light import flattened
-from gcn_cli.images.maps import Material, measure, side_by_side
+from gcn_cli.images.maps import Material, check_agreement, measure, side_by_side
 from gcn_cli.images.materials import FileSet, group_files, kind_of
 from gcn_cli.images.sheets import resize
 from gcn_cli.run.schema import Config
@@ -29,6 +31,7 @@ from gcn_cli.texture.known import filled, known_values, mean_of_known, reduced_k
 _FLAT = 0.5  # grey levels of contrast below which nothing can be learned
 _WHITE = 127.5  # grey level from which on a mask is white
 _NAMED = 5  # files left out that are told by name
+_COMMON = 0.5  # of a picture that must be left of it, at least, where a part must do
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,15 @@ class Job:
         return float(known_values(self.observed - self.mean, self.known).std())
 
     @property
+    def content(self) -> str:
+        """A hash of all that is learned from: pixels, which are known, what the channels are."""
+        maps = None if self.material is None else self.material.pack()
+        digest = hashlib.sha256(repr((tuple(self.observed.shape), self.depth, maps)).encode())
+        for part in (self.observed, self.known):
+            digest.update(b"" if part is None else part.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
     def told_name(self) -> str:
         """What errors call it: its image, if it has one."""
         return self.sources[0].name if len(self.sources) == 1 else self.name
@@ -71,14 +83,14 @@ def shown(material: Material | None, image: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Wish:
-    """Which part of a picture is learned from.
+    """Which part of a picture, or of all maps of a material, is learned from.
 
-    ``mask``: a picture as large as the whole one, white is left out. ``crop``: left, top, width and
-    height, px of the whole picture.
+    ``mask``: a picture as large as the whole one, white is left out. ``crop``: px of the whole
+    picture.
     """
 
     mask: Path | None = None
-    crop: tuple[int, int, int, int] | None = None
+    crop: Crop | None = None
 
 
 _ALL = Wish()
@@ -172,13 +184,39 @@ def joint_job(config: Config, sets: Sequence[FileSet], name: str, wish: Wish = _
     pictures = [read_prepared(config, file, wish) for file in files]
     colours = max(picture.levels.shape[0] for picture in pictures)
     pictures = [replace(p, levels=p.levels.expand(colours, -1, -1)) for p in pictures]
-    shapes = {tuple(picture.levels.shape) for picture in pictures}
-    if len(shapes) > 1:
-        raise ImageError(
-            f"one joint model needs images of one size; {name} holds {len(shapes)} sizes "
-            "(set images.size to resize them all)"
-        )
-    return _job(name, pictures, tuple(files))
+    pictures, told = _of_one_size(pictures, files, name)
+    job = _job(name, pictures, tuple(files))
+    return replace(job, notes=(*job.notes, *told))
+
+
+def _of_one_size(
+    pictures: list[Picture], files: Sequence[Path], name: str
+) -> tuple[list[Picture], list[str]]:
+    """The middles of pictures, as large as all of them have; what is to be told.
+
+    Raises:
+        ImageError: of one of them less than half would be left, or nothing known.
+    """
+    shapes = {(p.levels.shape[-2], p.levels.shape[-1]) for p in pictures}
+    if len(shapes) == 1:
+        return pictures, []
+    height, width = (min(sides) for sides in zip(*shapes, strict=True))
+    cut = []
+    for picture, file in zip(pictures, files, strict=True):
+        h, w = picture.levels.shape[-2:]
+        if height * width < _COMMON * h * w:
+            raise ImageError(
+                f"one joint model needs images of one size, and of {file.name}, {w}x{h} px, only "
+                f"{height * width / (h * w):.0%} would be left: {width}x{height} px are all that "
+                f"the {len(pictures)} of {name} have in common (images.max_side makes them smaller)"
+            )
+        levels = middle(picture.levels, height, width).contiguous()
+        known = None if picture.known is None else middle(picture.known, height, width)
+        if known is not None and not bool(known.any()):
+            raise ImageError(f"nothing of the middle {width}x{height} px of {file.name} is known")
+        cut.append(replace(picture, levels=levels, known=known))
+    told = f"{name}: {len(shapes)} sizes; of every picture the middle {width}x{height} px are used"
+    return cut, [told]
 
 
 def _name(path: Path) -> str:
@@ -187,9 +225,7 @@ def _name(path: Path) -> str:
 
 def _check_wish(sets: Sequence[FileSet], wish: Wish) -> None:
     if wish.mask is not None and len(sets) > 1:
-        raise ImageError(f"a mask goes with one picture, not with {len(sets)}")
-    if wish != _ALL and any(one.is_material for one in sets):
-        raise ImageError("masks and crops are of pictures, not of materials")
+        raise ImageError(f"a mask goes with one picture or material, not with {len(sets)}")
 
 
 def set_job(config: Config, files: FileSet, wish: Wish = _ALL) -> Job:
@@ -201,43 +237,49 @@ def set_job(config: Config, files: FileSet, wish: Wish = _ALL) -> Job:
     if not files.is_material:
         file = files.files[""]
         return _job(files.name, [read_prepared(config, file, wish)], (file,))
-    maps, known, notes = {}, None, list(files.notes)
-    for name, picture in read_maps(files, config.images.max_side).items():
+    read = read_maps(files, config.images.max_side, wish)
+    maps, notes = {}, list(files.notes)
+    for name, picture in read.items():
         file = files.files[name]
         levels = fitted(config, picture.levels)
         if config.images.flatten and kind_of(name) == "colour":
             levels = flattened(levels)
         maps[name] = (levels, file.stem, picture.depth)
         notes += [f"{file.name}: {note}" for note in picture.notes]
-        if picture.known is not None:
-            known = picture.known if known is None else known & picture.known
-    material = measure(maps)
+    first = next(iter(read.values()))
+    known, told = fitted_known(config, first, files.name)
+    notes += [f"{files.name}: {note}" for note in told]
+    material = measure(maps, known)
     image = material.encode({name: levels for name, (levels, _, _) in maps.items()})
     if known is not None:
-        size = image.shape[-2], image.shape[-1]
-        known = reduced_known(known[None, None], size)[0, 0]
         image = filled(image[None], known[None, None])[0]
     job = _job(files.name, [Picture(image, known)], list(files.files.values())[:1])
     sources = tuple(files.files.values())
     return replace(job, sources=sources, material=material, notes=tuple(notes))
 
 
-def read_image(saved: Config, material: Material | None, path: Path) -> Tensor:
-    """A picture (C, H, W) made ready as the exemplar was; of a ``material`` a folder of its maps.
+def read_image(
+    saved: Config, material: Material | None, path: Path, mask: Path | None = None
+) -> Picture:
+    """A picture made ready as the exemplar was; of a ``material`` a folder of its maps.
 
     Raises:
         ImageError: an unreadable file, a picture for a material, maps that are missing or differ.
     """
     if material is None:
-        return prepare_image(saved, load_image(path))
+        return read_prepared(saved, path, Wish(mask))
     if not path.is_dir():
         raise ImageError(f"this model is of a material, and {path} is no folder of maps")
-    maps = {name: fitted(saved, levels) for name, levels in read_material(path).items()}
-    return material.encode(maps)
+    read = read_material(path, Wish(mask))
+    image = material.encode({name: fitted(saved, one.levels) for name, one in read.items()})
+    known, _ = fitted_known(saved, next(iter(read.values())), path.name)
+    if known is not None:
+        image = filled(image[None], known[None, None])[0]
+    return Picture(image, known)
 
 
-def read_material(folder: Path) -> dict[str, Tensor]:
-    """Maps (c, H, W) of the one material in a folder, by name.
+def read_material(folder: Path, wish: Wish = _ALL) -> dict[str, Picture]:
+    """Maps of the one material in a folder, by name.
 
     Raises:
         ImageError: no material there, or several.
@@ -245,18 +287,37 @@ def read_material(folder: Path) -> dict[str, Tensor]:
     sets = [one for one in group_files(find_images(folder)) if one.is_material]
     if len(sets) != 1:
         raise ImageError(f"{folder} holds {len(sets) or 'no'} materials; one is compared at a time")
-    return {name: picture.levels for name, picture in read_maps(sets[0]).items()}
+    return read_maps(sets[0], 0, wish)
 
 
-def read_maps(files: FileSet, max_side: int = 0) -> dict[str, Picture]:
+def read_maps(files: FileSet, max_side: int = 0, wish: Wish = _ALL) -> dict[str, Picture]:
     """Maps of a material by name, colours in sRGB, all else as it is stored.
 
+    What is unknown in one of them is unknown in all; opacity's own alpha says nothing.
+
     Raises:
-        ImageError: an unreadable file.
+        ImageError: an unreadable file; where a part counts, maps that differ in size, or of which
+            nothing is known.
     """
+    maps = {}
+    for name, file in files.files.items():
+        role: Role = "colour" if kind_of(name) == "colour" else "data"
+        maps[name] = read_picture(file, role, max_side, wish.crop, alpha=name != "opacity")
+    if wish.mask is not None:
+        name, file = next(iter(files.files.items()))
+        mask = read_picture(wish.mask, "data", max_side, wish.crop)
+        maps[name] = masked(maps[name], mask, file, wish.mask)
+    parts = [one.known for one in maps.values() if one.known is not None]
+    if wish != _ALL or parts:
+        check_agreement({name: one.whole for name, one in maps.items()})
+    if not parts:
+        return maps
+    known = torch.stack(parts).all(0)
+    if not bool(known.any()):
+        raise ImageError(f"nothing of {files.name} is known in all its maps")
     return {
-        name: read_picture(file, "colour" if kind_of(name) == "colour" else "data", max_side)
-        for name, file in files.files.items()
+        name: replace(one, levels=filled(one.levels[None], known[None, None])[0], known=known)
+        for name, one in maps.items()
     }
 
 
@@ -286,23 +347,56 @@ def read_prepared(config: Config, file: Path, wish: Wish = _ALL) -> Picture:
     """A picture in the colours and size that the config asks for, what a mask paints white unknown.
 
     Raises:
-        ImageError: see `read_picture`; a mask of another size, or one that leaves nothing; a crop
-            that lies outside.
+        ImageError: see `read_picture`; a mask of another size, or one that leaves nothing.
     """
-    most = config.images.max_side
-    picture = read_picture(file, config.images.role, most)
-    if wish.mask is not None:
-        picture = masked(picture, read_picture(wish.mask, "data", most), file, wish.mask)
-    if wish.crop is not None:
-        picture = cropped(picture, wish.crop, file)
+    picture = read_wanted(file, config.images.role, config.images.max_side, wish)
+    known, told = fitted_known(config, picture, str(file))
     levels = prepare_image(config, picture.levels)
+    if known is not None:
+        levels = filled(levels[None], known[None, None])[0]
+    return replace(picture, levels=levels, known=known, notes=(*picture.notes, *told))
+
+
+def read_wanted(file: Path, role: Role, max_side: int, wish: Wish) -> Picture:
+    """The part of a picture that is wanted, what a mask paints white unknown.
+
+    Raises:
+        ImageError: see `read_prepared`.
+    """
+    picture = read_picture(file, role, max_side, wish.crop)
+    if wish.mask is None:
+        return picture
+    mask = read_picture(wish.mask, "data", max_side, wish.crop)
+    return masked(picture, mask, file, wish.mask)
+
+
+def fitted_known(
+    config: Config, picture: Picture, name: str
+) -> tuple[Tensor | None, tuple[str, ...]]:
+    """The known pixels of a picture in the size that the config asks for; what is to be told.
+
+    Raises:
+        ImageError: nothing is left to learn from.
+    """
+    height, width = picture.levels.shape[-2:]
+    told: tuple[str, ...] = ()
+    if config.images.size and height != width:
+        side = min(height, width)
+        if side < _COMMON * max(height, width):
+            raise ImageError(
+                f"{name} is {width}x{height} px; of its middle square less than half would be left"
+            )
+        told = (f"its middle {side}x{side} px are learned from, for images.size is a square",)
     if picture.known is None:
-        return replace(picture, levels=levels)
-    size = levels.shape[-2], levels.shape[-1]
-    known = reduced_known(picture.known[None, None], size)
+        return None, told
+    known = picture.known[None, None]
+    if config.images.size:
+        known = _square(known)
+    size = fitted_size(config, height, width)
+    known = reduced_known(known, size)
     if not bool(known.any()):
-        raise ImageError(f"nothing of {file} is left to learn from at {size[1]}x{size[0]} px")
-    return replace(picture, levels=filled(levels[None], known)[0], known=known[0, 0])
+        raise ImageError(f"nothing of {name} is left to learn from at {size[1]}x{size[0]} px")
+    return (None if bool(known.all()) else known[0, 0]), told
 
 
 def masked(picture: Picture, mask: Picture, file: Path, where: Path) -> Picture:
@@ -311,8 +405,8 @@ def masked(picture: Picture, mask: Picture, file: Path, where: Path) -> Picture:
     Raises:
         ImageError: a mask of another size, or one that leaves nothing.
     """
-    if mask.levels.shape[-2:] != picture.levels.shape[-2:]:
-        sides = ["x".join(str(n) for n in p.levels.shape[:0:-1]) for p in (mask, picture)]
+    if mask.whole != picture.whole:
+        sides = ["x".join(str(n) for n in p.whole) for p in (mask, picture)]
         raise ImageError(f"the mask {where} is {sides[0]} px, {file.name} {sides[1]} px")
     white = mask.levels.mean(0) >= _WHITE
     white = white if mask.known is None else white & mask.known
@@ -324,29 +418,6 @@ def masked(picture: Picture, mask: Picture, file: Path, where: Path) -> Picture:
     told = f"{float(white.double().mean()):.1%} of it is white in the mask and left out"
     levels = filled(picture.levels[None], known[None, None])[0]
     return replace(picture, levels=levels, known=known, notes=(*picture.notes, told))
-
-
-def cropped(picture: Picture, crop: tuple[int, int, int, int], file: Path) -> Picture:
-    """A part (left, top, width, height) of a picture, px before it was reduced on reading.
-
-    Raises:
-        ImageError: it lies outside, or nothing of it is known.
-    """
-    left, top, width, height = (n // picture.reduction for n in crop)
-    bottom, right = picture.levels.shape[-2:]
-    if not width or not height or left + width > right or top + height > bottom:
-        told = ",".join(str(n) for n in crop)
-        bottom, right = bottom * picture.reduction, right * picture.reduction
-        raise ImageError(f"the crop {told} lies outside {file.name}, {right}x{bottom} px")
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    levels = picture.levels[:, rows, columns].contiguous()
-    known = None if picture.known is None else picture.known[rows, columns]
-    if known is not None and not bool(known.any()):
-        raise ImageError(f"nothing of {file.name} within the crop is known")
-    if known is None or bool(known.all()):
-        return replace(picture, levels=levels, known=None)
-    levels = filled(levels[None], known[None, None])[0]
-    return replace(picture, levels=levels, known=known)
 
 
 def prepare_image(config: Config, image: Tensor) -> Tensor:
@@ -365,12 +436,29 @@ def prepare_image(config: Config, image: Tensor) -> Tensor:
 
 
 def fitted(config: Config, image: Tensor) -> Tensor:
-    """One image (C, H, W) in the size that the config asks for."""
+    """One image (C, H, W) in the size that the config asks for; never squashed."""
     if config.images.size:
-        return resize(image, (config.images.size, config.images.size))
+        image = _square(image)
+    size = fitted_size(config, image.shape[-2], image.shape[-1])
+    return resize(image, size)
+
+
+def fitted_size(config: Config, height: int, width: int) -> tuple[int, int]:
+    """Height and width that the config asks for, of images that have others."""
+    if config.images.size:
+        return config.images.size, config.images.size
     limit = config.images.max_side
-    if limit and max(image.shape[-2:]) > limit:
-        factor = limit / max(image.shape[-2:])
-        h, w = (max(1, round(n * factor)) for n in image.shape[-2:])
-        image = resize(image, (h, w))
-    return image
+    if not limit or max(height, width) <= limit:
+        return height, width
+    factor = limit / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _square(image: Tensor) -> Tensor:
+    return middle(image, min(image.shape[-2:]), min(image.shape[-2:]))
+
+
+def middle(image: Tensor, height: int, width: int) -> Tensor:
+    """The middle of an image (..., H, W)."""
+    top, left = (image.shape[-2] - height) // 2, (image.shape[-1] - width) // 2
+    return image[..., top : top + height, left : left + width]

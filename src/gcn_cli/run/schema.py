@@ -28,7 +28,9 @@ class ImagesConfig(Part):
         default="each", description="each image a model of its own, or one joint model"
     )
     size: int | None = Field(
-        default=None, ge=8, description="side of the square all are resized to, px; null: as is"
+        default=None,
+        ge=8,
+        description="side of the square the middle is resized to, px; null: as is",
     )
     max_side: int = Field(
         default=0, ge=0, description="longest side, px; larger ones are shrunk; 0: any"

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gcn_cli.errors import ImageError
+from gcn_cli.statistics.known import known_share, whole_windows
+
 REACH = 8
 """Shifts, px, at which channels are compared."""
 
@@ -17,17 +20,27 @@ def cross_correlations(
     """Correlations of pairs of channels of (C, H, W) at all shifts up to ``reach`` px.
 
     Shifted within the frame: a picture need not tile. Returns (P, 2 reach + 1, 2 reach + 1) in
-    -1..1, P the number of pairs; 0 where a channel is constant.
+    -1..1, P the number of pairs; 0 where a channel is constant. Unknown pixels are NaN; places
+    count where all are known as far as is shifted.
+
+    Raises:
+        ImageError: there is none.
     """
     _, height, width = image.shape
+    seen = whole_windows(image, 2 * reach + 1)
+    if not bool(seen.any()):
+        raise ImageError(
+            f"{known_share(image):.1%} of the maps is known, and no square of {2 * reach + 1} px "
+            "that their correlations could be of"
+        )
     inner = image[:, reach : height - reach, reach : width - reach].double()
     firsts, seconds = (list(channels) for channels in zip(*pairs, strict=True))
-    still, shifts = _standard(inner).flatten(1), range(2 * reach + 1)
+    still, shifts = _standard(inner[:, seen]), range(2 * reach + 1)
     found = image.new_zeros(len(pairs), len(shifts), len(shifts), dtype=torch.float64)
     for dy in shifts:
         for dx in shifts:
             moved = image[:, dy : dy + inner.shape[1], dx : dx + inner.shape[2]].double()
-            every = still @ _standard(moved).flatten(1).T / still.shape[1]
+            every = still @ _standard(moved[:, seen]).T / still.shape[1]
             found[:, dy, dx] = every[firsts, seconds]
     return found
 
@@ -49,5 +62,5 @@ def cross_map_error(exemplar: Tensor, sample: Tensor, counts: Sequence[int]) -> 
 
 
 def _standard(channels: Tensor) -> Tensor:
-    centred = channels - channels.mean((1, 2), keepdim=True)
-    return centred / centred.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-9)
+    centred = channels - channels.mean(1, keepdim=True)
+    return centred / centred.square().mean(1, keepdim=True).sqrt().clamp_min(1e-9)

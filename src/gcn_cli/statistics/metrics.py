@@ -8,7 +8,8 @@ sampler of a patchy texture can hope for. Fresh draws of a known random process 
 pictures) averaged 0.6 to 0.9, single draws 0.3 to 2.3, and 0.04 to 3.4 in `colour`: judge by
 several samples, and do not read much into one. On an uneven exemplar the yardstick is long and
 forgives much. All random filters and directions come from fixed seeds: the same input gives the
-same figures.
+same figures. Unknown pixels are NaN; a figure is of what looks at none of them, and the spectrum of
+the largest square that is known.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcn_cli.errors import ImageError
+from gcn_cli.statistics.known import known_share, largest_square, told, whole_windows
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """From two pictures `(C, H, W)` to one distance per pyramid level or kind, `(K,)`."""
@@ -38,6 +40,8 @@ _SCALE_TAPS = (1, 4, 6, 4, 1)
 _COPY_TAPS = (1, 3, 3, 1)
 _BAND_VALUES = 2**24  # of the largest intermediates: memory does not grow with the pictures
 _PIXELS = 2**20  # whose colours are compared, at most
+_FILTERS = (3, 5, 7, 11)  # px, sides of the random filters
+_FEWEST = 64  # places of the largest filter that a half must have, at every level that counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,19 +83,22 @@ def evaluate_texture(exemplar: Tensor, samples: Tensor) -> TextureScores:
     """Compares samples with the exemplar whose texture they should show.
 
     Args:
-        exemplar: grey levels 0..255, `(C, H, W)`, C = 1 or 3.
+        exemplar: grey levels 0..255, `(C, H, W)`, C = 1 or 3; NaN where nothing is known.
         samples: grey levels, `(N, C, H', W')`, with the exemplar's number of channels.
 
     Returns:
         The figures, averaged over the N samples.
 
     Raises:
-        ImageError: channels differ, a side is shorter than 32 pixels, or values are not finite.
+        ImageError: channels differ, a side is shorter than 32 pixels, values are infinite, or too
+            little is known.
     """
     _check(exemplar, samples)
     exemplar = exemplar.detach().cpu().float()
     samples = samples.detach().cpu().float().clamp(0, 255)
     levels = _level_count(min(*exemplar.shape[1:], *samples.shape[2:]))
+    for picture, name in [(exemplar, "the exemplar"), *((one, "a sample") for one in samples)]:
+        levels = min(levels, _known_levels(picture, name, levels))
     relative = {
         "struct": _struct_distance(exemplar, levels),
         "gram": _gram_distance(exemplar, levels),
@@ -118,8 +125,32 @@ def _check(exemplar: Tensor, samples: Tensor) -> None:
         )
     if min(*exemplar.shape[1:], *samples.shape[2:]) < MIN_SIDE:
         raise ImageError(f"texture metrics need sides of at least {MIN_SIDE} pixels")
-    if not (torch.isfinite(exemplar).all() and torch.isfinite(samples).all()):
+    if torch.isinf(exemplar).any() or torch.isinf(samples).any():
         raise ImageError("the pictures to compare hold values that are not finite numbers")
+
+
+def _known_levels(image: Tensor, name: str, levels: int) -> int:
+    """At how many of so many levels enough is known of a picture's halves.
+
+    Raises:
+        ImageError: at none, or no square is known that a spectrum could be of.
+    """
+    if not bool(image.isnan().any()):
+        return levels
+    count = levels
+    for half in itertools.chain(*_halves(image)):
+        enough = [
+            int(whole_windows(picture, _FILTERS[-1]).sum()) >= _FEWEST
+            for picture in _pyramid(half, levels)
+        ]
+        count = min(count, (*enough, False).index(False))
+    side = largest_square(image).shape[-1]
+    if not count or side < MIN_SIDE:
+        raise ImageError(
+            f"too little of {name} is known to be compared: {known_share(image):.1%} of it, its "
+            f"largest square {side} px; {MIN_SIDE} px and windows in each half are needed"
+        )
+    return count
 
 
 # ----------------------------------------------------------------- the exemplar's own halves
@@ -173,9 +204,10 @@ def _random(*shape: int, seed: int) -> Tensor:
 def _patches(image: Tensor, count: int, seed: int) -> Tensor:
     """Patches at random positions without repetition, `(min(count, all), C * 7 * 7)`."""
     windows = image.unfold(1, _PATCH, 1).unfold(2, _PATCH, 1)  # (C, H-6, W-6, 7, 7)
-    rows, columns = windows.shape[1:3]
+    columns = windows.shape[2]
+    places = whole_windows(image, _PATCH).flatten().nonzero().flatten()
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(rows * columns, generator=generator)[:count]
+    chosen = places[torch.randperm(len(places), generator=generator)[:count]]
     drawn = windows[:, chosen // columns, chosen % columns]
     return drawn.transpose(0, 1).flatten(1)
 
@@ -258,13 +290,13 @@ def _colour_distance(channels: int) -> Distance:
 
 def _pixels(image: Tensor) -> Tensor:
     """Colours `(C, P)`; of a large picture evenly spaced ones."""
-    flat = image.flatten(1)
+    flat = told(image.flatten(1))
     return flat[:, :: -(-flat.shape[1] // _PIXELS)]
 
 
 def _gram_distance(exemplar: Tensor, levels: int) -> Distance:
     """Relative Frobenius distance of Gram matrices of 64 random ReLU filters, at every level."""
-    bank = [_random(16, exemplar.shape[0], k, k, seed=6 + k) for k in (3, 5, 7, 11)]
+    bank = [_random(16, exemplar.shape[0], k, k, seed=6 + k) for k in _FILTERS]
     bank = [w - w.mean((2, 3), keepdim=True) for w in bank]  # flat colour is for `colour`
     pictures = _pyramid(exemplar, levels)
     spreads = [_spread(picture, bank) + 1e-3 for picture in pictures]
@@ -294,7 +326,7 @@ def _responses(picture: Tensor, bank: list[Tensor]) -> Iterator[Tensor]:
     for top in range(0, rows, band):
         block = picture[None, :, top : min(rows, top + band) + reach]
         maps = [F.conv2d(block, w)[0] for w in bank]
-        yield torch.cat([_centre(m, *maps[-1].shape[1:]).flatten(1) for m in maps])
+        yield told(torch.cat([_centre(m, *maps[-1].shape[1:]).flatten(1) for m in maps]))
 
 
 def _spread(picture: Tensor, bank: list[Tensor]) -> Tensor:
@@ -333,7 +365,7 @@ def spectrum_distance(a: Tensor, b: Tensor) -> float:
 
 def _spectrum_bins(image: Tensor) -> Tensor:
     """Mean power per bin in dB, `(16 + 36,)`; NaN where no frequency falls into the bin."""
-    luminance = _luminance(image)
+    luminance = _luminance(largest_square(image))
     H, W = luminance.shape
     window = torch.outer(torch.hann_window(H), torch.hann_window(W))
     centred = luminance - (luminance * window).sum() / window.sum()
@@ -376,7 +408,8 @@ def coherence(sample: Tensor, exemplar: Tensor) -> float:
 
     Returns:
         The share, 0 to 1, of horizontal and vertical neighbours whose best matches have the very
-        same displacement. Of a large sample the middle 512 pixels are looked at.
+        same displacement; NaN where no two neighbours are known. Of a large sample the middle 512
+        pixels are looked at.
     """
     side, step = 8, 4  # in pixels of half resolution
     halved = _low_pass(_middle(sample, _COHERENCE_SIDE), stride=2, taps=_COPY_TAPS)
@@ -385,9 +418,11 @@ def coherence(sample: Tensor, exemplar: Tensor) -> float:
     where = _nearest(queries, _low_pass(exemplar, stride=1, taps=_COPY_TAPS), side).view(
         rows, columns, 2
     )
+    known = ~queries.sum(1).isnan().view(rows, columns)
     down = (where[1:] - where[:-1] == torch.tensor([2 * step, 0])).all(-1)
     right = (where[:, 1:] - where[:, :-1] == torch.tensor([0, 2 * step])).all(-1)
-    return float(torch.cat([down.flatten(), right.flatten()]).float().mean())
+    pairs = down[known[1:] & known[:-1]], right[known[:, 1:] & known[:, :-1]]
+    return float(torch.cat(pairs).float().mean())
 
 
 def _middle(image: Tensor, side: int) -> Tensor:
@@ -416,7 +451,8 @@ def _nearest(queries: Tensor, smooth: Tensor, side: int) -> Tensor:
         for top in range(0, phase.shape[1] - side + 1, band):
             patches = F.unfold(phase[None, :, top : top + band + side - 1], side)[0]
             # The largest of q.p - |p|^2 / 2 is the smallest of |q - p|^2.
-            close, index = (queries @ patches - patches.square().sum(0) / 2).max(1)
+            likeness = queries @ patches - patches.square().sum(0) / 2
+            close, index = likeness.masked_fill_(likeness.isnan(), -math.inf).max(1)
             found = torch.stack([(index // columns + top) * 2 + y, index % columns * 2 + x], 1)
             where = torch.where((close > closeness)[:, None], found, where)
             closeness = torch.maximum(close, closeness)
@@ -433,8 +469,10 @@ def _coherence_floor(exemplar: Tensor) -> float:
 
 
 def _diversity(exemplar: Tensor, samples: Tensor) -> float | None:
-    std = float((exemplar - exemplar.mean((1, 2), keepdim=True)).square().mean().sqrt())
+    centred = exemplar - exemplar.nanmean((1, 2), keepdim=True)
+    std = float(centred.square().nanmean().sqrt())
     if len(samples) < 2 or std < 1e-3:
         return None
     pairs = itertools.combinations(samples, 2)
-    return _mean([float((a - b).square().mean().sqrt()) / (math.sqrt(2) * std) for a, b in pairs])
+    far = [float((a - b).square().nanmean().sqrt()) for a, b in pairs]
+    return _mean(far) / (math.sqrt(2) * std)

@@ -33,6 +33,15 @@ def given_picture(observed: Tensor, reduction: int) -> Tensor:
     return F.interpolate(coarser, size=size, mode="bicubic", align_corners=False)
 
 
+def known_beside(known: Tensor, reduction: int, given: bool) -> Tensor:
+    """Pixels (N, 1, h, w) of a size that are known, also in what is ``given`` beside them."""
+    here = known_at(known, reduction)
+    if not given:
+        return here
+    coarser = known_at(known, FACTOR * reduction)
+    return here & reduced_known(coarser, (here.shape[-2], here.shape[-1]))
+
+
 class Views:
     """What may be looked at of pictures of which pixels are unknown, at one size.
 
@@ -99,11 +108,8 @@ class Exemplar:
         self._views = None if known is None else self._looked_at(known.to(device), mirrored, pad)
 
     def _looked_at(self, known: Tensor, mirrored: bool, pad: int) -> Views:
-        """What may be looked at; what is given is known where the coarser size is, around it."""
-        here = known_at(known, self.size.reduction)
-        if self.index:
-            coarser = known_at(known, FACTOR * self.size.reduction)
-            here = here & reduced_known(coarser, (here.shape[-2], here.shape[-1]))
+        """What may be looked at."""
+        here = known_beside(known, self.size.reduction, self.index > 0)
         net, margin = self.plan.net, self.plan.recipe.reconstruction.margin
         if mirrored:
             return Views.of_crops(here, self.size.crop, margin, pad)
@@ -199,4 +205,4 @@ def _cut(maps: Tensor, places: list[tuple[int, int, int]], h: int, w: int) -> Te
     return torch.stack([maps[k, :, i : i + h, j : j + w] for k, i, j in places])
 
 
-__all__ = ["Exemplar", "Views", "given_picture"]
+__all__ = ["Exemplar", "Views", "given_picture", "known_beside"]

@@ -74,7 +74,7 @@ class Windows:
         self._size = counts.shape[-2] - shape[0] + 1, counts.shape[-1] - shape[1] + 1
         inner = counts[..., margin : counts.shape[-2] - margin, margin : counts.shape[-1] - margin]
         h, w = shape[0] - 2 * margin, shape[1] - 2 * margin
-        sums = _window_sums(inner[:, 0].to(torch.float64), h, w)
+        sums = window_sums(inner[:, 0].to(torch.float64), h, w)
         wanted = h * w if whole else max(1.0, _ENOUGH * float(sums.max()))
         self._places = (sums >= wanted).flatten().nonzero().flatten().cpu()
 
@@ -91,10 +91,18 @@ class Windows:
         ]
 
 
-def _window_sums(x: Tensor, h: int, w: int) -> Tensor:
+def window_sums(x: Tensor, h: int, w: int) -> Tensor:
     """Sums of maps (N, H, W) over all windows of h x w px, by cumulative sums."""
     total = F.pad(x.cumsum(1).cumsum(2), (1, 0, 1, 0))
     return total[:, h:, w:] - total[:, :-h, w:] - total[:, h:, :-w] + total[:, :-h, :-w]
 
 
-__all__ = ["Windows", "eroded", "filled", "known_values", "mean_of_known", "reduced_known"]
+__all__ = [
+    "Windows",
+    "eroded",
+    "filled",
+    "known_values",
+    "mean_of_known",
+    "reduced_known",
+    "window_sums",
+]
