@@ -4,12 +4,15 @@ Three figures judge a level. *Loss of reconstruction* beside that of the Gaussia
 exemplar's power spectrum: what the filters explain beyond second moments. *Likelihood gap*
 ``f_s(exemplar + noise) - f_s(chain)``: 0 where the model's own samples have the exemplar's
 statistics. *Energy* of the exemplar among that of the model's own chains: likewise, in deviations.
+
+Beside them, each in a module of its own: the likelihood equations (`certificate`), what units paint
+(`units`), long chains (`stay`), descents from a picture (`modes`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -18,7 +21,9 @@ from torch import Tensor
 from gcn_cli.engine import Machine, NoiseSource
 from gcn_cli.errors import ImageError
 from gcn_cli.field.network import beside
-from gcn_cli.report import measure
+from gcn_cli.report import measure, modes, stay
+from gcn_cli.report.certificate import LevelEquations, Moments, certify
+from gcn_cli.report.units import UnitFacts, strongest_units
 from gcn_cli.texture.draw import Model, coarse_shape, draw, from_coarse
 from gcn_cli.texture.exemplar import given_picture
 from gcn_cli.texture.place import place_maps
@@ -35,16 +40,22 @@ LARGEST = 512
 """Side, px, of the middle of a picture that is measured."""
 CANVAS = 192
 """Side, px, of the chains' torus at full size, at most."""
+_DESCENT = 96  # px of the middle of a picture, reduced, that descents start from
+_UNITS_AT = 0.1  # level, units of contrast, at which units are told, about
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured: noise levels (None: six a size), chains, draws of noise, their seed."""
+    """What is measured: noise levels (None: six a size), chains, draws of noise, their seed.
+
+    ``long``: steps of long chains; 0 runs none.
+    """
 
     levels: tuple[float, ...] | None = None
     chains: int = 4
     draws: int = 4
     seed: int = 0
+    long: int = 0
 
 
 @dataclass(frozen=True)
@@ -151,6 +162,10 @@ class Facts:
     views: tuple[tuple[View, ...], ...]
     chains: Chains = field(repr=False)
     image: ImageFacts | None = None
+    equations: tuple[LevelEquations, ...] = ()
+    units: tuple[UnitFacts, ...] = field(default=(), repr=False)
+    stay: stay.Stay | None = None
+    modes: modes.Modes | None = None
 
 
 def examine(
@@ -159,10 +174,11 @@ def examine(
     machine: Machine,
     settings: Settings,
     image: Tensor | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Facts:
     """Measure a model on what it learned from, (N, C, H, W), and on a picture (C, H, W).
 
-    Both in units of contrast, see `in_units`.
+    Both in units of contrast, see `in_units`; ``tell`` hears how long long chains will take.
 
     Raises:
         ImageError: a picture smaller than the field of view.
@@ -174,17 +190,40 @@ def examine(
         image = _middle(image[None]).to(machine.device)
     least = min(min(t.shape[-2:]) for t in (observed, image) if t is not None)
     side = max(1, min(CANVAS, *observed.shape[-2:]) // model.multiple) * model.multiple
-    chains = run_chains(model, model.place or (side, side), machine, settings, wanted)
-    sizes, views, looks = [], [], []
+    kept = [_stay_level(model), *wanted[0]], *wanted[1:]
+    chains = run_chains(model, model.place or (side, side), machine, settings, kept)
+    sizes, views, looks, equations, units = [], [], [], [], []
     for index, size in enumerate(model.sizes):
         window = measure.window_side(model.net, least // size.reduction, side // size.reduction)
         work = _Size(model, index, machine, settings, wanted[index], window, chains)
         facts, seen = work.exemplar(observed)
         sizes.append(facts)
         views.append(tuple(look.view for look in seen))
+        equations += [told for k in wanted[index] if (told := work.equations(observed, k))]
+        if index in (0, len(model.sizes) - 1):
+            units += work.units(observed)
         if image is not None:
             looks.append(work.image(image, facts, seen))
-    return Facts(tuple(sizes), tuple(views), chains, _together(looks) if looks else None)
+    free = _Size(model, 0, machine, settings, wanted[0], 1, chains)
+    return Facts(
+        tuple(sizes),
+        tuple(views),
+        chains,
+        _together(looks) if looks else None,
+        tuple(equations),
+        tuple(units),
+        free.stay(observed, _stay_level(model), tell) if settings.long else None,
+        free.modes(image) if image is not None else None,
+    )
+
+
+def _stay_level(model: Model) -> int:
+    """Index of the level that long chains stay at, in the coarsest ladder."""
+    return _level_near(model.sizes[0].levels, stay.LEVEL)
+
+
+def _level_near(ladder: Tensor, s: float) -> int:
+    return int((ladder.double().log() - math.log(s)).abs().argmin())
 
 
 def in_units(model: Model, grey: Tensor) -> Tensor:
@@ -195,9 +234,10 @@ def in_units(model: Model, grey: Tensor) -> Tensor:
     return (grey - model.mean.to(grey.device)) / model.contrast
 
 
-def _middle(x: Tensor) -> Tensor:
-    top, left = (max(0, (n - LARGEST) // 2) for n in x.shape[-2:])
-    return x[..., top : top + LARGEST, left : left + LARGEST].float()
+def _middle(x: Tensor, side: int | None = None) -> Tensor:
+    side = side or LARGEST
+    top, left = (max(0, (n - side) // 2) for n in x.shape[-2:])
+    return x[..., top : top + side, left : left + side].float()
 
 
 def _check(model: Model, image: Tensor) -> None:
@@ -380,6 +420,43 @@ class _Size:
         ]
         strange = torch.stack(logs).mean(0).cpu() if logs else torch.zeros(1, *x.shape[-2:])
         return _Image(levels, x[0].cpu(), tuple(look.view for look in looks), strange)
+
+    def equations(self, observed: Tensor, k: int) -> LevelEquations | None:
+        """The likelihood equations at one level, of pictures (N, C, H, W) of full size."""
+        x, given = at_size(observed, self.size.reduction), self._given(observed)
+        s, key = float(self.size.levels[k]), 2000 + 1000 * self.index + k
+        y = measure.add_noise(x, s, self.settings.seed, key, self.settings.draws)
+        known = None if given is None else self._noisy(given, key)
+        seen = Moments(y, known, self.place is not None, len(observed))
+        made = Moments(self.chains.states[self.index, k], self.chains.given[self.index], True)
+        return certify(self.field, self.size.reduction, s, seen, made)
+
+    def units(self, observed: Tensor) -> list[UnitFacts]:
+        """The strongest units of this size, on the first picture (N, C, H, W) of full size."""
+        x, given = at_size(observed[:1], self.size.reduction), self._given(observed[:1])
+        s = float(self.size.levels[_level_near(self.size.levels, _UNITS_AT)])
+        return strongest_units(self.field, self.size.reduction, x, s, given)
+
+    def stay(
+        self, observed: Tensor, k: int, tell: Callable[[str], None] | None = None
+    ) -> stay.Stay:
+        """Long chains at level ``k`` of this size, which is the coarsest."""
+        x, y = at_size(observed, self.size.reduction), self.chains.states[self.index, k]
+        given = None if self.place is None else place_maps(1, self.place, y.device)
+        s, steps = float(self.size.levels[k]), self.settings.long
+        reduction, seed = self.size.reduction, self.settings.seed
+        return stay.long_chains(self.field, reduction, s, steps, y, x, seed, given, tell)
+
+    def modes(self, picture: Tensor) -> modes.Modes:
+        """Descents from the middle of a picture (1, C, H, W) at this size, the coarsest."""
+        x, ladder = at_size(picture, self.size.reduction), self.size.levels
+        given = None if self.place is None else place_maps(1, self.place, x.device)
+        near = [len(ladder) - 1, *(_level_near(ladder, s) for s in modes.LEVELS)]
+        levels = [float(ladder[k]) for k in sorted(set(near), reverse=True)]
+        x = x if self.place is not None else _middle(x, _DESCENT)
+        return modes.find_modes(
+            self.field, self.size.reduction, x, levels, self.settings.seed, given=given
+        )
 
 
 @dataclass(frozen=True)
