@@ -11,47 +11,30 @@ means over the images.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from gcn_cli.engine import make_basis
-from gcn_cli.field.langevin import langevin_step
+from gcn_cli.field.descent import descend, spoil
 from gcn_cli.images.files import save_png
 from gcn_cli.images.sheets import labelled_sheet
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.texture.paper.model import Model
 
+Reconstruct = Callable[[Tensor], Tensor]
 _SHOWN = 6
 
 
-def descend(model: Model, images: Tensor, steps: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(step, images, their reconstructions) at steps 0, 1, 2, 5, 10, 20 ... of a descent."""
+def reconstruction_of(model: Model, shape: torch.Size, device: torch.device) -> Reconstruct:
+    """Images (N, C, H, W) of that shape -> sigma^2 B of them."""
     weights = tuple(layer._replace(w=layer.w.float(), b=layer.b.float()) for layer in model.weights)
-    cold = model.langevin.cooled(0.0)
-    n, c, h, w = images.shape
-    basis = make_basis(model.net, (n, c, h, w), model.boundary, torch.float32, images.device)
+    n, c, h, w = shape
+    basis = make_basis(model.net, (n, c, h, w), model.boundary, torch.float32, device)
     basis.load(weights)
-
-    told = {m * 10**k for k in range(7) for m in (1, 2, 5)} | {0, steps}
-    for step in range(steps + 1):
-        moved, b = langevin_step(images, basis, cold, None)
-        if step in told:
-            yield step, images, model.langevin.sigma**2 * b
-        images = moved
-
-
-def spoil(images: Tensor, how: str, generator: torch.Generator) -> Tensor:
-    """Centred images as they are, with noise of half their contrast, or their middle blank."""
-    if how == "noise":
-        return images + 0.5 * images.std() * torch.randn(images.shape, generator=generator)
-    if how == "hole":
-        h, w = images.shape[-2:]
-        images = images.clone()
-        images[..., h // 3 : 2 * h // 3, w // 3 : 2 * w // 3] = 0
-    return images
+    return lambda images: model.langevin.sigma**2 * basis(images)
 
 
 def rms(images: Tensor) -> float:
@@ -71,10 +54,12 @@ def main() -> None:
     model, known = saved.model, saved.observed - saved.mean
     print(f"contrast {float(known.std()):.1f} grey levels, eta {model.langevin.eta:g}")
     rows = [known]
+    reconstruct = reconstruction_of(model, known.shape, known.device)
     for how in ("whole", "noise", "hole"):
         start = spoil(known, how, torch.Generator().manual_seed(0))
         print(f"\nfrom the images, {how}\n  step  |s2B - I|     moved  from the image")
-        for step, images, output in descend(model, start, args.steps):
+        steps = descend(reconstruct, start, args.steps, model.langevin.eta)
+        for step, images, output in steps:
             if step == 0 and how == "whole":
                 rows.append(output)
             figures = (rms(output - images), rms(images - start), rms(images - known))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -111,7 +113,7 @@ def test_plain_text_when_piped(gcn, texture_run):
     assert "receptive field        8 px\n" in result.stdout
     assert "\x1b" not in result.stdout
     rows = re.findall(r"^  1/(\d) +(\S+) ", result.stdout, re.MULTILINE)
-    assert [size for size, _ in rows] == ["2", "2", "1", "1"]
+    assert [size for size, _ in rows] == ["2", "2", "1", "1"] * 2  # and of the equations
     assert re.search(r"^likelihood: the gap lies within", result.stdout, re.MULTILINE)
     assert re.search(r"^converged: ", result.stdout, re.MULTILINE)
     assert result.stderr == ""
@@ -137,21 +139,76 @@ def test_the_verdict_is_one_line(gcn, texture_run, pictures):
     assert len(re.findall(r"^image: noise: .*$", result.stdout, re.MULTILINE)) == 1
 
 
-def test_pictures_and_page(gcn, texture_run, pictures, tmp_path, listing):
-    words = ("--image", pictures / "other.png", "--out", tmp_path / "report", "--samples", 1)
+@pytest.fixture(scope="module")
+def report(gcn, texture_run, pictures, tmp_path_factory):
+    """A report with all that there is: a picture, long chains; what was printed."""
+    folder = tmp_path_factory.mktemp("full") / "report"
+    words = ("--image", pictures / "other.png", "--out", folder, "--samples", 2, "--long", 12)
     result = gcn("inspect", "--ckpt", texture_run, "--levels", "2,0.5", *words)
     assert result.exit_code == 0, result.stderr
-    names = {"chain", "samples", "denoising", "filters", "image-denoising", "image-map"}
-    names |= {"levels", "training-curve"} if figures.can_plot() else set()
+    assert re.fullmatch(r"long chains: 4 of \d+x\d+ px, 12 steps; \d+ s left\n", result.stderr)
+    return folder, result.stdout
+
+
+NAMES = {
+    *("chain", "samples", "denoising", "filters", "units", "stay"),
+    *("image-denoising", "image-map", "modes"),
+}
+
+
+def test_pictures_lie_beside_the_page(report, listing):
+    folder, printed = report
+    names = NAMES | ({"levels", "training-curve"} if figures.can_plot() else set())
     files = {f"{name}.png" for name in names} | {"index.html"}
-    assert listing(tmp_path) == {f"report/{name}" for name in files}
-    assert {line for line in result.stdout.splitlines() if line.startswith(str(tmp_path))} == {
-        str(tmp_path / "report" / name) for name in files
-    }
-    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert set(re.findall(r'src="([^"]+)"', page)) == files - {"index.html"}
+    assert listing(folder) == files
+    lines = {line for line in printed.splitlines() if line.startswith(str(folder))}
+    assert lines == {str(folder / name) for name in files}
     for name in files - {"index.html"}:
-        load_image(tmp_path / "report" / name)
+        load_image(folder / name)
+
+
+def test_the_page_holds_all_and_asks_for_nothing(report):
+    folder, printed = report
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    shown = re.findall(r'<img src="([^"]{30})[^"]*" alt="([^"]+)"', text)
+    assert {name for _, name in shown} == {path.name for path in folder.glob("*.png")}
+    assert all(re.match("data:image/(png|jpeg);base64,", data) for data, _ in shown)
+    assert not re.search(r"(src|href)=\"(?!data:)", text)
+    assert "<script" not in text
+    told = re.search(r"^density: \S+; (.*)$", printed, re.MULTILINE)[1]
+    assert text.index(html.escape(told)) < text.index("<h2>")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_a_browser_shows_the_page_without_a_request(report, tmp_path):
+    folder, _ = report
+    page = tmp_path / "moved.html"  # alone, without its pictures
+    shutil.copy(folder / "index.html", page)
+    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    words += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    words += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--v=0"]
+    watch = (  # after loading, the page tells what it asked for and which pictures it drew
+        "<script>window.addEventListener('load', () => document.body.setAttribute('data-told',"
+        "JSON.stringify([performance.getEntriesByType('resource').map(e => e.name)"
+        ".filter(name => !name.startsWith('data:')),"
+        "[...document.images].filter(i => i.naturalWidth).length,"
+        "document.querySelectorAll('section, details').length])))</script>"
+    )
+    page.write_text(page.read_text("utf-8").replace("<style>", f"{watch}<style>", 1), "utf-8")
+    done = subprocess.run(
+        [*words, "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert "CONSOLE" not in done.stderr
+    told = re.search(r'data-told="([^"]+)"', done.stdout)[1]
+    asked, drawn, parts = json.loads(html.unescape(told))
+    assert asked == []
+    assert drawn == len(list(folder.glob("*.png")))
+    assert parts >= 8
 
 
 def test_without_matplotlib_the_rest_is_drawn(gcn, texture_run, tmp_path, listing, monkeypatch):
@@ -159,9 +216,29 @@ def test_without_matplotlib_the_rest_is_drawn(gcn, texture_run, tmp_path, listin
     result = gcn("inspect", "--ckpt", texture_run, "--levels", "1", "--out", tmp_path, "--json")
     assert "pip install 'gcn-cli[report]'" in result.stderr
     assert listing(tmp_path) == {
-        *("chain.png", "samples.png", "denoising.png", "filters.png", "index.html")
+        *("chain.png", "samples.png", "denoising.png", "filters.png", "units.png", "index.html")
     }
     json.loads(result.stdout)
+
+
+def test_json_carries_every_figure(gcn, texture_run, pictures):
+    words = ("--image", pictures / "ash.png", "--long", 12, "--levels", "1,0.2")
+    told = _json(gcn, "--ckpt", texture_run, *words)
+    assert told["density"].keys() == {"kind", "sentence"}
+    assert len(told["equations"]) == sum(len(size["levels"]) for size in told["sizes"])
+    names = ["layer 1", "layer 2", "mixers", "votes", "biases"]
+    for level in told["equations"]:
+        assert list(level["blocks"]) == names
+        assert level["blocks"]["votes"].keys() == {"distance", "error", "errors", "excess"}
+    assert {(u["reduction"], u["layer"]) for u in told["units"]} == {(2, 2), (1, 2)}
+    stay = told["stay"]
+    assert (stay["steps"], stay["chains"], stay["reduction"]) == (12, 8, 2)
+    assert len(stay["course"]) == 13
+    assert len(stay["statistics"]) == 2 + 16
+    assert {"effective", "rhat"} <= stay["statistics"][0].keys()
+    levels = told["modes"]["levels"]
+    assert [level["descents"][0]["start"] for level in levels] == ["whole"] * len(levels)
+    assert {"modes", "arrived"} <= levels[0].keys()
 
 
 @pytest.mark.parametrize(
@@ -181,8 +258,9 @@ def test_refusals(gcn, texture_run, pictures, words, sentence):
     assert sentence in told
 
 
-def test_levels_are_refused_of_a_single_level(gcn, trained):
-    result = gcn("inspect", "--ckpt", trained["plain"], "--levels", "1")
+@pytest.mark.parametrize("words", [("--levels", "1"), ("--long", "5")])
+def test_what_takes_levels_is_refused_of_a_single_level(gcn, trained, words):
+    result = gcn("inspect", "--ckpt", trained["plain"], *words)
     assert result.exit_code != 0
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gcn_cli.engine import Machine
     from gcn_cli.images.files import Picture
     from gcn_cli.report.energy import EnergyFacts
+    from gcn_cli.report.facts import Settings
     from gcn_cli.report.inspection import (
         Course,
         FieldFacts,
@@ -41,6 +42,7 @@ _EXAMPLES = examples(
     "gcn inspect --images photo.jpg",
     "gcn inspect --ckpt runs/00007-brick",
     "gcn inspect --ckpt runs/00007-brick --image brick.png --samples 4 --out report",
+    "gcn inspect --ckpt runs/00007-brick --long 500 --out report",
     "gcn inspect --ckpt runs/00007-brick --json | jq .training.verdict",
 )
 
@@ -78,15 +80,26 @@ def inspect(
         str | None,
         typer.Option("--levels", metavar="S,S,...", help="Noise levels, in units of contrast."),
     ] = None,
+    long: Annotated[
+        int,
+        typer.Option(
+            "--long",
+            metavar="N",
+            min=0,
+            help="Texture models: does a chain of N steps at one level stay in the texture? 500 "
+            "take as long as a dozen samples or two.",
+        ),
+    ] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write pictures there.")
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write a report there.")
     ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Tell what a model is and how well it learned; with --images, what is to be learned from.
 
-    With --out also pictures: filters, training curve, reconstruction, samples.
+    With --out also pictures: filters, training curve, reconstruction, samples; of texture models
+    a page with all of them, index.html, that needs no other file.
     """
     if images is not None:
         if any(given is not None for given in (ckpt, image, mask, out)):
@@ -112,7 +125,9 @@ def inspect(
     elif image is not None:
         shown = read_wanted(image, reading.role, reading.max_side, Wish(mask))
     if saved.config.kind == "texture":
-        told = _texture(saved, ckpt, shown, samples, wanted, machine, as_json, out)
+        told = _texture(saved, ckpt, shown, _settings(wanted, samples, long), machine, as_json, out)
+    elif long:
+        raise UsageError("--long is for models of all noise levels; this one has a single level")
     elif wanted is not None:
         raise UsageError("--levels is for models of all noise levels; this one has a single level")
     else:
@@ -130,6 +145,15 @@ def _whole(image: Picture | None) -> Tensor | None:
         f"{share:.1%} of the image is transparent or masked; models of kind field measure whole "
         "pictures only"
     )
+
+
+def _settings(levels: tuple[float, ...] | None, samples: int | None, long: int) -> Settings:
+    """What is measured of a model of all noise levels."""
+    from gcn_cli.report.facts import Settings
+
+    if samples is None:
+        return Settings(levels, long=long)
+    return Settings(levels, max(1, samples), long=long)
 
 
 def _photos(path: Path, as_json: bool) -> None:
@@ -166,20 +190,19 @@ def _texture(
     saved: Saved,
     ckpt: Path,
     image: Picture | None,
-    samples: int | None,
-    levels: tuple[float, ...] | None,
+    settings: Settings,
     machine: Machine,
     as_json: bool,
     out: Path | None,
 ) -> Iterable[Path]:
     """Tell of a model of all noise levels; returns the files written."""
     from gcn_cli.report import figures, texture
-    from gcn_cli.report.facts import Settings, examine, in_units
+    from gcn_cli.report.facts import examine, in_units
     from gcn_cli.report.inspection import read_records
+    from gcn_cli.report.page import write_report
 
     model = saved.model
-    _check_levels(levels, [size.levels for size in model.sizes])
-    settings = Settings(levels) if samples is None else Settings(levels, max(1, samples))
+    _check_levels(settings.levels, [size.levels for size in model.sizes])
     facts = examine(
         model,
         in_units(model, saved.observed),
@@ -188,6 +211,7 @@ def _texture(
         None if image is None else in_units(model, image.levels[None])[0],
         saved.known,
         None if image is None else image.known,
+        say,
     )
     name, records = saved.config.name, read_records(ckpt)
     subject = texture.Subject(
@@ -205,7 +229,7 @@ def _texture(
     if not figures.can_plot():
         say("no curves: they need matplotlib; pip install 'gcn-cli[report]'")
     try:
-        return texture.write_report(subject, facts, out)
+        return write_report(subject, facts, out)
     except OSError as error:
         raise GcnError(f"cannot write pictures to {out}: {error.strerror}") from error
 

@@ -295,6 +295,13 @@ def _by_pillow(image: Tensor, suffix: str, role: Role) -> bytes:
     return buffer.getvalue()
 
 
+def jpeg_bytes(image: Tensor, quality: int = 85) -> bytes:
+    """A picture `(C, H, W)` in grey levels as a small JPEG, to be looked at."""
+    buffer = io.BytesIO()
+    to_pillow(image).save(buffer, format="JPEG", quality=quality)
+    return buffer.getvalue()
+
+
 def _by_oiio(path: Path, samples: Array, depth: Depth, role: Role) -> None:
     height, width, channels = samples.shape
     spec = oiio.ImageSpec(width, height, channels, _TYPES[depth])

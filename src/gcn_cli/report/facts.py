@@ -4,12 +4,15 @@ Three figures judge a level. *Loss of reconstruction* beside that of the Gaussia
 exemplar's power spectrum: what the filters explain beyond second moments. *Likelihood gap*
 ``f_s(exemplar + noise) - f_s(chain)``: 0 where the model's own samples have the exemplar's
 statistics. *Energy* of the exemplar among that of the model's own chains: likewise, in deviations.
+
+Beside them, each in a module of its own: the likelihood equations (`certificate`), what units paint
+(`units`), long chains (`stay`), descents from a picture (`modes`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,7 +21,9 @@ from torch import Tensor
 from gcn_cli.engine import Machine, NoiseSource
 from gcn_cli.errors import ImageError
 from gcn_cli.field.network import beside
-from gcn_cli.report import measure
+from gcn_cli.report import measure, modes, stay
+from gcn_cli.report.certificate import LevelEquations, Moments, certify
+from gcn_cli.report.units import UnitFacts, strongest_units
 from gcn_cli.texture.draw import Model, coarse_shape, draw, from_coarse
 from gcn_cli.texture.exemplar import given_picture, known_beside
 from gcn_cli.texture.known import eroded, window_sums
@@ -36,16 +41,22 @@ LARGEST = 512
 """Side, px, of the middle of a picture that is measured."""
 CANVAS = 192
 """Side, px, of the chains' torus at full size, at most."""
+_DESCENT = 96  # px of the middle of a picture, reduced, that descents start from
+_UNITS_AT = 0.1  # level, units of contrast, at which units are told, about
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured: noise levels (None: six a size), chains, draws of noise, their seed."""
+    """What is measured: noise levels (None: six a size), chains, draws of noise, their seed.
+
+    ``long``: steps of long chains; 0 runs none.
+    """
 
     levels: tuple[float, ...] | None = None
     chains: int = 4
     draws: int = 4
     seed: int = 0
+    long: int = 0
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,10 @@ class Facts:
     views: tuple[tuple[View, ...], ...]
     chains: Chains = field(repr=False)
     image: ImageFacts | None = None
+    equations: tuple[LevelEquations, ...] = ()
+    units: tuple[UnitFacts, ...] = field(default=(), repr=False)
+    stay: stay.Stay | None = None
+    modes: modes.Modes | None = None
 
 
 def examine(
@@ -178,10 +193,13 @@ def examine(
     image: Tensor | None = None,
     known: Tensor | None = None,
     image_known: Tensor | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Facts:
     """Measure a model on what it learned from, (N, C, H, W), and on a picture (C, H, W).
 
-    Both in units of contrast, see `in_units`; of both it may be told which pixels are known.
+    Both in units of contrast, see `in_units`; of both it may be told which pixels are known. Where
+    some are not, likelihood equations, units, long chains and modes are left out. ``tell`` hears
+    how long long chains will take.
 
     Raises:
         ImageError: a picture smaller than the field of view, or too little of which is known.
@@ -190,12 +208,14 @@ def examine(
     shown = [_part(Shown("the exemplar", observed, known), machine)]
     if image is not None:
         _check(model, image)
-        whole = None if image_known is None else image_known[None, None]
-        shown.append(_part(Shown("the image", image[None], whole), machine))
+        given = None if image_known is None else image_known[None, None]
+        shown.append(_part(Shown("the image", image[None], given), machine))
+    whole = [one.x if one.known is None else None for one in shown]
     least = min(min(one.x.shape[-2:]) for one in shown)
     side = max(1, min(CANVAS, *shown[0].x.shape[-2:]) // model.multiple) * model.multiple
-    chains = run_chains(model, model.place or (side, side), machine, settings, wanted)
-    sizes, views, looks = [], [], []
+    kept = [_stay_level(model), *wanted[0]], *wanted[1:]
+    chains = run_chains(model, model.place or (side, side), machine, settings, kept)
+    sizes, views, looks, equations, units = [], [], [], [], []
     for index, size in enumerate(model.sizes):
         window = measure.window_side(model.net, least // size.reduction, side // size.reduction)
         work = _Size(model, index, machine, settings, wanted[index], window, chains)
@@ -204,7 +224,29 @@ def examine(
         sizes.append(facts)
         views.append(tuple(look.view for look in seen))
         looks += [work.image(other, facts, seen) for other in others]
-    return Facts(tuple(sizes), tuple(views), chains, _together(looks) if looks else None)
+        if whole[0] is not None:
+            equations += work.equations(whole[0], wanted[index])
+            units += work.units(whole[0]) if index in (0, len(model.sizes) - 1) else []
+    free = _Size(model, 0, machine, settings, wanted[0], 1, chains)
+    return Facts(
+        tuple(sizes),
+        tuple(views),
+        chains,
+        _together(looks) if looks else None,
+        tuple(equations),
+        tuple(units),
+        free.stay(whole[0], _stay_level(model), tell) if settings.long else None,
+        free.modes(whole[-1]) if image is not None else None,
+    )
+
+
+def _stay_level(model: Model) -> int:
+    """Index of the level that long chains stay at, in the coarsest ladder."""
+    return _level_near(model.sizes[0].levels, stay.LEVEL)
+
+
+def _level_near(ladder: Tensor, s: float) -> int:
+    return int((ladder.double().log() - math.log(s)).abs().argmin())
 
 
 def in_units(model: Model, grey: Tensor) -> Tensor:
@@ -225,6 +267,12 @@ def _part(shown: Shown, machine: Machine) -> Shown:
     cut = (..., slice(top, top + height), slice(left, left + width))
     known = None if shown.known is None else shown.known[cut].to(machine.device)
     return Shown(shown.name, shown.x[cut].float().to(machine.device), known)
+
+
+def _middle(x: Tensor, side: int | None = None) -> Tensor:
+    side = side or LARGEST
+    top, left = (max(0, (n - side) // 2) for n in x.shape[-2:])
+    return x[..., top : top + side, left : left + side].float()
 
 
 def _check(model: Model, image: Tensor) -> None:
@@ -468,6 +516,52 @@ class _Size:
             strange = torch.where(counts.cpu(), strange, 0.0)
         views = tuple(look.view for look in looks)
         return _Image(levels, x[0].cpu(), views, strange, seen.usable)
+
+    def equations(self, observed: Tensor, levels: Sequence[int]) -> list[LevelEquations]:
+        """The likelihood equations at levels where they can be had; see `_equations`."""
+        told = (self._equations(observed, k) for k in levels)
+        return [one for one in told if one is not None]
+
+    def _equations(self, observed: Tensor, k: int) -> LevelEquations | None:
+        """The likelihood equations at one level, of pictures (N, C, H, W) of full size."""
+        x, given = at_size(observed, self.size.reduction), self._given(observed)
+        s, key = float(self.size.levels[k]), 2000 + 1000 * self.index + k
+        y = measure.add_noise(x, s, self.settings.seed, key, self.settings.draws)
+        known = None if given is None else self._noisy(given, key)
+        seen = Moments(y, known, self.place is not None, len(observed))
+        made = Moments(self.chains.states[self.index, k], self.chains.given[self.index], True)
+        return certify(self.field, self.size.reduction, s, seen, made)
+
+    def units(self, observed: Tensor) -> list[UnitFacts]:
+        """The strongest units of this size, on the first picture (N, C, H, W) of full size."""
+        x, given = at_size(observed[:1], self.size.reduction), self._given(observed[:1])
+        s = float(self.size.levels[_level_near(self.size.levels, _UNITS_AT)])
+        return strongest_units(self.field, self.size.reduction, x, s, given)
+
+    def stay(
+        self, observed: Tensor | None, k: int, tell: Callable[[str], None] | None = None
+    ) -> stay.Stay | None:
+        """Long chains at level ``k`` of this size, which is the coarsest."""
+        if observed is None:
+            return None
+        x, y = at_size(observed, self.size.reduction), self.chains.states[self.index, k]
+        given = None if self.place is None else place_maps(1, self.place, y.device)
+        s, steps = float(self.size.levels[k]), self.settings.long
+        reduction, seed = self.size.reduction, self.settings.seed
+        return stay.long_chains(self.field, reduction, s, steps, y, x, seed, given, tell)
+
+    def modes(self, picture: Tensor | None) -> modes.Modes | None:
+        """Descents from the middle of a picture (1, C, H, W) at this size, the coarsest."""
+        if picture is None:
+            return None
+        x, ladder = at_size(picture, self.size.reduction), self.size.levels
+        given = None if self.place is None else place_maps(1, self.place, x.device)
+        near = [len(ladder) - 1, *(_level_near(ladder, s) for s in modes.LEVELS)]
+        levels = [float(ladder[k]) for k in sorted(set(near), reverse=True)]
+        x = x if self.place is not None else _middle(x, _DESCENT)
+        return modes.find_modes(
+            self.field, self.size.reduction, x, levels, self.settings.seed, given=given
+        )
 
 
 @dataclass(frozen=True)

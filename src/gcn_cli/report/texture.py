@@ -1,8 +1,7 @@
-"""What `gcn inspect` tells of a model of all noise levels: tables, data, pictures, one page."""
+"""What `gcn inspect` tells of a model of all noise levels: tables, data, pictures."""
 
 from __future__ import annotations
 
-import html
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -12,20 +11,33 @@ from typing import Any
 
 from torch import Tensor
 
-from gcn_cli.images.files import atomic_write_bytes, atomic_write_text, save_png
+from gcn_cli.images.files import atomic_write_bytes
 from gcn_cli.images.maps import Material
 from gcn_cli.images.sheets import image_grid, labelled_sheet
 from gcn_cli.report import figures
 from gcn_cli.report.facts import Facts, ImageFacts, SizeFacts, View, steps_of
+from gcn_cli.report.modes import Modes
+from gcn_cli.report.stay import Stay
+from gcn_cli.report.told import (
+    Table,
+    equation_data,
+    equation_table,
+    modes_data,
+    modes_table,
+    stay_data,
+    stay_table,
+    unit_data,
+)
+from gcn_cli.report.units import UnitFacts
+from gcn_cli.report.verdict import equations_text, judge_density
 from gcn_cli.run.jobs import shown
 from gcn_cli.texture.draw import Model
 from gcn_cli.texture.learn import ACTS
 
 Record = Mapping[str, Any]
-Table = tuple[str, list[str], list[list[str]]]
-"""Title, heads of the columns, rows."""
 
 _GREY, _DOUBLE = 128.0, 64.0  # grey levels of a loss as the exemplar's, and of one twice as high
+_UNIT_SIDE = 52  # px that a unit's picture is enlarged to, about
 _QUIET = 2.0  # standard errors that a gap may lie off 0
 _CALM, _SPREAD_TOLERANCE = 0.05, 0.2  # nats per pixel; share of the data's spread
 
@@ -56,30 +68,43 @@ class Subject:
 
 def tables(subject: Subject, facts: Facts) -> list[Table]:
     """The tables of a terminal."""
+    told = [model_table(subject), level_table(facts)]
+    if facts.equations:
+        told.append(equation_table(facts.equations))
+    if facts.stay is not None:
+        told.append(stay_table(facts.stay))
+    if facts.image is not None:
+        told.append(image_table(facts.image))
+    if facts.modes is not None:
+        told.append(modes_table(facts.modes))
+    return told
+
+
+def model_table(subject: Subject) -> Table:
+    """What the model is."""
     title = (
         f"{subject.name}, {subject.fingerprint}; tiles in multiples of {subject.model.multiple} px"
     )
-    told: list[Table] = [(title, ["", "model"], _model_rows(subject.model))]
+    return title, ["", "model"], _model_rows(subject.model)
+
+
+def level_table(facts: Facts) -> Table:
+    """The exemplar at every level."""
     heads = [*("size", "s", "loss", "Gaussian's", "gap, nats/px", "U, nats/px", "U of chains")]
-    told.append(("the exemplar, by noise level", [*heads, "z", "active"], _level_rows(facts)))
-    if facts.image is not None:
-        heads = [
-            "size",
-            "s",
-            "U, nats/px",
-            "z",
-            "loss",
-            "of exemplar's",
-            "explained",
-            "by spectrum",
-        ]
-        told.append(("the image, by noise level", heads, _image_rows(facts.image)))
-    return told
+    return "the exemplar, by noise level", [*heads, "z", "active"], _level_rows(facts)
+
+
+def image_table(image: ImageFacts) -> Table:
+    """The picture at every level."""
+    heads = ["size", "s", "U, nats/px", "z", "loss", "of exemplar's", "explained", "by spectrum"]
+    return "the image, by noise level", heads, _image_rows(image)
 
 
 def sentences(subject: Subject, facts: Facts) -> list[str]:
     """The lines below the tables."""
-    told = [_explained_text(facts), _gap_text(facts), verdict(subject)]
+    told = [_explained_text(facts), _gap_text(facts), equations_text(facts.equations)]
+    told += [facts.stay.sentence] if facts.stay is not None else []
+    told.append(verdict(subject))
     parts = {"exemplar": min(size.usable for size in facts.sizes)}
     if facts.image is not None:
         parts["image"] = facts.image.usable
@@ -90,7 +115,10 @@ def sentences(subject: Subject, facts: Facts) -> list[str]:
     ]
     if facts.image is not None:
         told.append(f"image: {facts.image.verdict.sentence}")
-    return told
+    if facts.modes is not None:
+        told.append(facts.modes.sentence)
+    judged = judge_density(facts.equations, facts.stay)
+    return [*told, f"density: {judged.kind}; {judged.sentence}"]
 
 
 def as_data(subject: Subject, facts: Facts) -> dict[str, Any]:
@@ -110,7 +138,14 @@ def as_data(subject: Subject, facts: Facts) -> dict[str, Any]:
             "verdict": verdict(subject),
             "records": [dict(record) for record in subject.records],
         },
+        "density": asdict(judge_density(facts.equations, facts.stay)),
+        "equations": [equation_data(level) for level in facts.equations],
+        "units": [unit_data(unit) for unit in facts.units],
     }
+    if facts.stay is not None:
+        told["stay"] = stay_data(facts.stay)
+    if facts.modes is not None:
+        told["modes"] = modes_data(facts.modes)
     if facts.image is not None:
         told["image"] = {
             "verdict": facts.image.verdict.kind,
@@ -254,6 +289,12 @@ def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
             ]
         ),
     }
+    if facts.units:
+        told["units.png"] = units_sheet(subject, facts.units)
+    if facts.stay is not None:
+        told["stay.png"] = stay_sheet(subject, facts.stay)
+    if facts.modes is not None:
+        told["modes.png"] = modes_sheet(subject, facts.modes)
     if facts.image is not None:
         told["image-denoising.png"] = views_sheet(subject, sizes, facts.image.views)
         told["image-map.png"] = map_sheet(subject, sizes, facts.image)
@@ -296,6 +337,46 @@ def map_sheet(subject: Subject, sizes: Sequence[str], image: ImageFacts) -> Tens
         r = size.reduction
         rows.append((name, [subject.shown(picture, r), _enlarged(grey, r)]))
     return labelled_sheet(rows, ["image", "local loss against the exemplar's"])
+
+
+def units_sheet(subject: Subject, units: Sequence[UnitFacts]) -> Tensor:
+    """A column a unit, strongest first; of each layer what they paint, then their patches."""
+    rows: list[tuple[str, list[Tensor]]] = []
+    for reduction, layer in dict.fromkeys((unit.reduction, unit.layer) for unit in units):
+        mine = [u for u in units if (u.reduction, u.layer) == (reduction, layer)]
+        scale = max(1, _UNIT_SIDE // mine[0].basis.shape[-1])
+        painted = [_painted(subject, unit.basis, scale) for unit in mine]
+        rows.append((f"1/{reduction} layer {layer + 1}", painted))
+        for k in range(len(mine[0].patches)):
+            rows.append(("", [subject.shown(unit.patches[k], scale) for unit in mine]))
+    return labelled_sheet(rows)
+
+
+def _painted(subject: Subject, basis: Tensor, scale: int) -> Tensor:
+    """A basis (C, r, r) as a picture about grey, spanning its own range."""
+    colours = shown(subject.material, basis.clone())[: 1 if len(basis) == 2 else 3]
+    grey = _GREY + 127 * colours / colours.abs().max().clamp_min(1e-12)
+    return _enlarged(grey.clamp(0, 255), scale)
+
+
+def stay_sheet(subject: Subject, told: Stay) -> Tensor:
+    """D(y, s) of long chains before their first and after their last step, samples first."""
+    names = "start", f"{told.steps} steps"
+    titles = [k for k in ("sample", "exemplar") for _ in range(told.chains // 2)]
+    rows = [
+        (name, [subject.shown(d, told.reduction) for d in ends])
+        for name, ends in zip(names, told.pictures, strict=True)
+    ]
+    return labelled_sheet(rows, titles)
+
+
+def modes_sheet(subject: Subject, told: Modes) -> Tensor:
+    """Starts of the descents, and where they lead at every level."""
+    rows = [("start", told.starts), *((f"s = {k.s:.3g}", k.ends) for k in told.levels)]
+    titles = [descent.start for descent in told.levels[0].descents]
+    return labelled_sheet(
+        [(name, [subject.shown(y, told.reduction) for y in ys]) for name, ys in rows], titles
+    )
 
 
 def _enlarged(picture: Tensor, factor: int) -> Tensor:
@@ -355,69 +436,3 @@ def _save(figure: Any, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     atomic_write_bytes(path, buffer.getvalue())
-
-
-# ----------------------------------------------------------------------------------- on disk
-
-_CAPTIONS = {
-    "chain.png": "One chain from noise to texture: y / sqrt(1 + s²), coarse to fine.",
-    "samples.png": "The exemplar, then the model's own samples.",
-    "denoising.png": "The exemplar with noise, and the mean D(y, s) that the field decodes.",
-    "filters.png": "First-layer filters, strongest first; each spans its own range.",
-    "levels.png": "Loss of reconstruction by noise level; dotted: a Gaussian of equal spectrum.",
-    "training-curve.png": "Loss in act one; likelihood gap and spread of the chains in act two.",
-    "image-denoising.png": "The image with noise, and its D(y, s).",
-    "image-map.png": "Local loss of the image: middle grey is as the exemplar, bright is foreign.",
-}
-
-
-def write_report(subject: Subject, facts: Facts, out: Path) -> list[Path]:
-    """Write pictures, curves where matplotlib is there, and ``index.html``; returns what it wrote.
-
-    Raises:
-        OSError: the disk refuses.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    names = []
-    for name, picture in pictures(subject, facts).items():
-        save_png(out / name, picture)
-        names.append(name)
-    if figures.can_plot():
-        loss_curves(facts, out / "levels.png")
-        names.append("levels.png")
-        if subject.records:
-            training_curves(subject.records, out / "training-curve.png")
-            names.append("training-curve.png")
-    names = [name for name in _CAPTIONS if name in names]
-    atomic_write_text(out / "index.html", page(subject, facts, names))
-    return [out / name for name in [*names, "index.html"]]
-
-
-def page(subject: Subject, facts: Facts, names: Sequence[str]) -> str:
-    """One HTML page: sentences, tables, and the pictures ``names`` that lie beside it."""
-    parts = [f"<p>{html.escape(line)}</p>" for line in sentences(subject, facts)]
-    for title, heads, rows in tables(subject, facts):
-        lines = [_row("th", heads), *(_row("td", row) for row in rows)]
-        parts.append(f"<h2>{html.escape(title)}</h2>\n<table>\n" + "\n".join(lines) + "\n</table>")
-    parts += [
-        f'<figure><img src="{name}" alt=""><figcaption>{html.escape(_CAPTIONS[name])}</figcaption>'
-        "</figure>"
-        for name in names
-    ]
-    title = html.escape(f"{subject.name}, {subject.fingerprint}")
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
-        f"<style>{_STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
-
-
-_STYLE = (
-    "body{font-family:sans-serif;margin:2em;max-width:110em}img{max-width:100%}"
-    "td,th{padding:.15em .8em;text-align:right}figure{margin:1.5em 0}"
-)
-
-
-def _row(tag: str, cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from gcn_cli.errors import ImageError, UsageError
-from gcn_cli.images.files import Depth, Picture, read_picture
+from gcn_cli.images.files import Depth
 from gcn_cli.run.checkpoint import Checkpoint
-from gcn_cli.run.jobs import Wish, masked, read_image, read_prepared
+from gcn_cli.run.jobs import read_image
 from gcn_cli.run.sampling import Kept, Request, Tiling
 
 _SPREAD = 4.0  # grey levels of a picture of spread, per grey level of deviation
@@ -36,16 +36,11 @@ def read_source(saved: Checkpoint, path: Path, mask: Path | None) -> Source:
     What is transparent or white in ``mask`` is unknown. Uneven light stays as it is.
 
     Raises:
-        ImageError: see `read_prepared` and `read_image`.
+        ImageError: see `read_image`.
     """
     images = saved.config.images.model_copy(update={"flatten": False})
     config = saved.config.model_copy(update={"images": images})
-    if saved.material is None:
-        picture = read_prepared(config, path, Wish(mask))
-    else:
-        picture = Picture(read_image(config, saved.material, path))
-        if mask is not None:
-            picture = masked(picture, read_picture(mask, "data"), path, mask)
+    picture = read_image(config, saved.material, path, mask)
     levels, channels = picture.levels, saved.observed.shape[1]
     if len(levels) != channels:
         levels = levels.mean(0, keepdim=True).expand(channels, -1, -1)
