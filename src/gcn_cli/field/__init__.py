@@ -4,5 +4,6 @@ What lives here: plain PyTorch in any floating-point type, equation by equation,
 be compared with; `gcn_cli.engine` computes the same functions fast. What may not: files, clocks,
 terminals, kernels, devices by name. The paper, in its order: read `convnet` (tilt, activation
 pattern, basis), `energy` (density, score, linear piece), `noise` and `langevin`, `likelihood` and
-`ascent`. Its extension: `network`, `ladder`, `learning`, `optimise`.
+`ascent`. Its extension: `network`, `ladder`, `learning`, `optimise`; how likely an
+image is: `evidence`, `partition`.
 """
