@@ -11,7 +11,17 @@ import typer
 from typer.core import TyperGroup
 
 from gcn_cli import __version__
-from gcn_cli.cli import config, doctor, evaluate, inspect, synthesize, train
+from gcn_cli.cli import (
+    classify,
+    config,
+    doctor,
+    evaluate,
+    inspect,
+    likelihood,
+    score,
+    synthesize,
+    train,
+)
 from gcn_cli.cli.options import examples
 from gcn_cli.errors import GcnError, Interrupted
 
@@ -78,6 +88,6 @@ def root(
     """Texture synthesis with a generative ConvNet: learn from one image, sample any size."""
 
 
-for _module in (train, synthesize, inspect, evaluate, doctor):
+for _module in (train, synthesize, inspect, score, classify, likelihood, evaluate, doctor):
     _module.register(app)
 app.add_typer(config.app, name="config")

@@ -168,17 +168,17 @@ def examine(
         ImageError: a picture smaller than the field of view.
     """
     wanted = [measure.nearest_levels(size.levels, settings.levels) for size in model.sizes]
-    observed = _middle(observed).to(machine.device)
+    observed = middle(observed).to(machine.device)
     if image is not None:
-        _check(model, image)
-        image = _middle(image[None]).to(machine.device)
+        check_picture(model, image)
+        image = middle(image[None]).to(machine.device)
     least = min(min(t.shape[-2:]) for t in (observed, image) if t is not None)
     side = max(1, min(CANVAS, *observed.shape[-2:]) // model.multiple) * model.multiple
     chains = run_chains(model, model.place or (side, side), machine, settings, wanted)
     sizes, views, looks = [], [], []
     for index, size in enumerate(model.sizes):
         window = measure.window_side(model.net, least // size.reduction, side // size.reduction)
-        work = _Size(model, index, machine, settings, wanted[index], window, chains)
+        work = AtSize(model, index, machine, settings, wanted[index], window, chains)
         facts, seen = work.exemplar(observed)
         sizes.append(facts)
         views.append(tuple(look.view for look in seen))
@@ -195,12 +195,18 @@ def in_units(model: Model, grey: Tensor) -> Tensor:
     return (grey - model.mean.to(grey.device)) / model.contrast
 
 
-def _middle(x: Tensor) -> Tensor:
+def middle(x: Tensor) -> Tensor:
+    """The middle of pictures (N, C, H, W), `LARGEST` px a side at most."""
     top, left = (max(0, (n - LARGEST) // 2) for n in x.shape[-2:])
     return x[..., top : top + LARGEST, left : left + LARGEST].float()
 
 
-def _check(model: Model, image: Tensor) -> None:
+def check_picture(model: Model, image: Tensor) -> None:
+    """Refuse a picture (C, H, W) that the model cannot be measured on.
+
+    Raises:
+        ImageError: smaller than the field of view; not an object's canvas.
+    """
     if model.place is not None and tuple(image.shape[-2:]) != model.place:
         height, width = model.place
         raise ImageError(
@@ -246,7 +252,7 @@ def run_chains(
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """A picture at one level: figures, tilts a draw, and the map (1, H, W) of squared errors."""
 
     loss: float
@@ -258,8 +264,8 @@ class _Look:
     view: View
 
 
-class _Size:
-    """One size at work: its field, and its chains cut into windows."""
+class AtSize:
+    """One size at work: its field, and its chains, where there are any, cut into windows."""
 
     def __init__(
         self,
@@ -269,7 +275,7 @@ class _Size:
         settings: Settings,
         wanted: Sequence[int],
         window: int,
-        chains: Chains,
+        chains: Chains | None = None,
     ) -> None:
         self.field = measure.open_field(model, index, machine)
         self.size, self.index = model.sizes[index], index
@@ -287,12 +293,12 @@ class _Size:
         whole = measure.surround if self.place is None else measure.wrapped
         return whole(self.field, x)
 
-    def exemplar(self, observed: Tensor) -> tuple[SizeFacts, list[_Look]]:
+    def exemplar(self, observed: Tensor) -> tuple[SizeFacts, list[Look]]:
         """What the field knows of (N, C, H, W), of full size, that it learned from."""
-        x, given = at_size(observed, self.size.reduction), self._given(observed)
+        x = at_size(observed, self.size.reduction)
         levels = [float(self.size.levels[k]) for k in self.wanted]
         gaussian = measure.gaussian_losses(x, levels)
-        looks = [self._look(x, given, k) for k in self.wanted]
+        looks = self.looks(observed)
         facts = [
             self._facts(look, k, known)
             for look, k, known in zip(looks, self.wanted, gaussian, strict=True)
@@ -300,11 +306,15 @@ class _Size:
         height, width = x.shape[-2:]
         return SizeFacts(self.size.reduction, height, width, self.window, tuple(facts)), looks
 
-    def _facts(self, look: _Look, k: int, gaussian: float) -> LevelFacts:
-        s, y = float(self.size.levels[k]), self.chains.states[self.index, k]
-        canvas = measure.wrapped(self.field, beside(y, self.chains.given[self.index]))
-        f, u = self._windows(canvas, s, y.shape[-2:])
-        own = f.reshape(-1, len(y)).mean(0)
+    def looks(self, picture: Tensor) -> list[Look]:
+        """A picture (N, C, H, W) of full size at every wanted level."""
+        x, given = at_size(picture, self.size.reduction), self._given(picture)
+        return [self._look(x, given, k) for k in self.wanted]
+
+    def _facts(self, look: Look, k: int, gaussian: float) -> LevelFacts:
+        s = float(self.size.levels[k])
+        f, u = self.own(k)
+        own = f.mean(0)
         error = math.hypot(measure.standard_error(look.tilts), measure.standard_error(own))
         return LevelFacts(
             s=s,
@@ -314,27 +324,30 @@ class _Size:
             gap_error=error,
             energy=look.energy,
             chain_energy=float(u.mean()),
-            chain_spread=float(u.std()) if len(u) > 1 else math.nan,
+            chain_spread=float(u.std()) if u.numel() > 1 else math.nan,
             active=look.active,
         )
+
+    def own(self, k: int) -> tuple[Tensor, Tensor]:
+        """Tilts and energies (K, N), nats per pixel, of K windows of the N chains at level k."""
+        assert self.chains is not None
+        s, y = float(self.size.levels[k]), self.chains.states[self.index, k]
+        canvas = measure.wrapped(self.field, beside(y, self.chains.given[self.index]))
+        f, u = self._windows(canvas, s, y.shape[-2:])
+        return f.reshape(-1, len(y)), u.reshape(-1, len(y))
 
     def _windows(self, canvas: Tensor, s: float, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         cut = measure.windows(self.field, canvas, (size[0], size[1]), self.window)
         return measure.tilts_and_energies(self.field, cut, s)
 
-    def _look(self, x: Tensor, given: Tensor | None, k: int) -> _Look:
+    def _look(self, x: Tensor, given: Tensor | None, k: int) -> Look:
         s, size = float(self.size.levels[k]), (x.shape[-2], x.shape[-1])
-        canvas = self._around(x)
-        key = 1000 * self.index + k
-        y = measure.add_noise(canvas, s, self.settings.seed, key, self.settings.draws)
-        known = None
-        if given is not None:
-            known = self._noisy(self._around(given), key)
-        error = measure.error_map(self.field, canvas, y, s, size, known)
+        y, known = self._with_noise(x, given, k)
+        error = measure.error_map(self.field, self._around(x), y, s, size, known)
         f, u = self._windows(beside(y, known), s, size)
         shown = measure.inner(self.field, y[:1], size)[0]
         d = x[0] + error[0] * (s / math.sqrt(1 + s**2))
-        return _Look(
+        return Look(
             loss=float(error.square().mean()),
             explained=_share(_about_mean(error), measure.white_loss(x, s)),
             energy=float(u.mean()),
@@ -346,6 +359,33 @@ class _Size:
             view=View(s, (shown / math.sqrt(1 + s**2)).cpu(), d.cpu()),
         )
 
+    def _with_noise(self, x: Tensor, given: Tensor | None, k: int) -> tuple[Tensor, Tensor | None]:
+        """A picture and its surround under noise of level k, and what is given beside it."""
+        s, key = float(self.size.levels[k]), 1000 * self.index + k
+        y = measure.add_noise(self._around(x), s, self.settings.seed, key, self.settings.draws)
+        return y, None if given is None else self._noisy(self._around(given), key)
+
+    def energies(self, picture: Tensor) -> list[float]:
+        """U, nats per pixel, of a picture (1, C, H, W) of full size, at every wanted level."""
+        x, given = at_size(picture, self.size.reduction), self._given(picture)
+        told = []
+        for k in self.wanted:
+            canvas = beside(*self._with_noise(x, given, k))
+            u = self._windows(canvas, float(self.size.levels[k]), x.shape[-2:])[1]
+            told.append(float(u.mean()))
+        return told
+
+    def error_maps(self, picture: Tensor) -> list[Tensor]:
+        """Mean squares (1, h, w) of `measure.error_map` of a picture, at every wanted level."""
+        x, given = at_size(picture, self.size.reduction), self._given(picture)
+        canvas, size, told = self._around(x), (x.shape[-2], x.shape[-1]), []
+        for k in self.wanted:
+            y, known = self._with_noise(x, given, k)
+            s = float(self.size.levels[k])
+            error = measure.error_map(self.field, canvas, y, s, size, known)
+            told.append(error.square().mean((0, 1))[None])
+        return told
+
     def _noisy(self, given: Tensor, key: int) -> Tensor:
         """What the field is given (n, C, H, W) under its noise, in ``draws`` draws."""
         clean = given.repeat(self.settings.draws, 1, 1, 1)
@@ -355,10 +395,9 @@ class _Size:
         z = noise.normal_(clean.new_empty(coarse_shape(clean.shape)), "given", key)
         return clean + self.given_noise * from_coarse(z, clean.shape)
 
-    def image(self, picture: Tensor, facts: SizeFacts, own: Sequence[_Look]) -> _Image:
+    def image(self, picture: Tensor, facts: SizeFacts, own: Sequence[Look]) -> _Image:
         """A picture (1, C, H, W) of full size beside the exemplar's figures."""
-        x, given = at_size(picture, self.size.reduction), self._given(picture)
-        looks = [self._look(x, given, k) for k in self.wanted]
+        x, looks = at_size(picture, self.size.reduction), self.looks(picture)
         gaussian = measure.gaussian_losses(x, [known.s for known in facts.levels])
         levels = tuple(
             ImageLevel(
