@@ -12,8 +12,9 @@ from gcn_cli.errors import ImageError
 from gcn_cli.field import ladder, learning
 from gcn_cli.field.network import LayerSpec, NoiseNet, initial_weights
 from gcn_cli.field.noise import generator
-from gcn_cli.report import facts, measure
-from gcn_cli.report.facts import ALIKE, EXPLAINED, ImageLevel, Settings, examine, judge
+from gcn_cli.report import at_size, facts, measure
+from gcn_cli.report.at_size import Settings
+from gcn_cli.report.facts import ALIKE, EXPLAINED, ImageLevel, examine, judge
 from gcn_cli.texture.draw import Model, SizeModel, draw
 from gcn_cli.texture.learn import begin, learn, model_of
 from gcn_cli.texture.plan import make_plan
@@ -229,7 +230,7 @@ def test_small_and_large_images(monkeypatch):
     model, x = _model(), _noise(1, 2, 32, 32)
     with pytest.raises(ImageError, match="7x9 px; this model needs sides of at least 8 px"):
         examine(model, x, Machine(CPU), Settings((1.0,)), _noise(2, 9, 7))
-    monkeypatch.setattr(facts, "LARGEST", 20)
+    monkeypatch.setattr(at_size, "LARGEST", 20)
     found = examine(model, x, Machine(CPU), Settings((1.0,), 1, 1), _noise(2, 64, 16))
     assert found.image.pictures[0].shape == (2, 20, 16)
 
@@ -237,7 +238,7 @@ def test_small_and_large_images(monkeypatch):
 def test_units_and_colours():
     model = _model()
     grey = torch.full((1, 1, 4, 4), 160.0)
-    torch.testing.assert_close(facts.in_units(model, grey), torch.ones(1, 2, 4, 4))
+    torch.testing.assert_close(model.in_units(grey), torch.ones(1, 2, 4, 4))
 
 
 # ------------------------------------------------------------------------- unknown pixels
@@ -287,7 +288,7 @@ def test_a_large_picture_is_measured_where_most_of_it_is_known(monkeypatch):
     model, x = _model(), _noise(1, 2, 64, 64)
     known = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
     known[..., 30:, 34:] = True
-    monkeypatch.setattr(facts, "LARGEST", 30)
+    monkeypatch.setattr(at_size, "LARGEST", 30)
     found = examine(model, x, Machine(CPU), Settings((1.0,), 1, 1), known=known)
     assert found.sizes[0].usable == 1
     assert (found.sizes[0].height, found.sizes[0].width) == (30, 30)

@@ -11,7 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from gcn_cli import __version__
-from gcn_cli.cli import config, doctor, evaluate, inpaint, inspect, mix, synthesize, train
+from gcn_cli.cli import (
+    classify,
+    config,
+    doctor,
+    evaluate,
+    inpaint,
+    inspect,
+    likelihood,
+    mix,
+    score,
+    synthesize,
+    train,
+)
 from gcn_cli.cli.options import examples
 from gcn_cli.errors import GcnError, Interrupted
 
@@ -78,6 +90,7 @@ def root(
     """Texture synthesis with a generative ConvNet: learn from one image, sample any size."""
 
 
-for _module in (train, synthesize, inpaint, mix, inspect, evaluate, doctor):
+_VERBS = (train, synthesize, inpaint, mix, inspect, score, classify, likelihood, evaluate, doctor)
+for _module in _VERBS:
     _module.register(app)
 app.add_typer(config.app, name="config")

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from gcn_cli.engine import Machine
     from gcn_cli.images.files import Picture
+    from gcn_cli.report.at_size import Settings
     from gcn_cli.report.energy import EnergyFacts
-    from gcn_cli.report.facts import Settings
     from gcn_cli.report.inspection import (
         Course,
         FieldFacts,
@@ -149,7 +149,7 @@ def _whole(image: Picture | None) -> Tensor | None:
 
 def _settings(levels: tuple[float, ...] | None, samples: int | None, long: int) -> Settings:
     """What is measured of a model of all noise levels."""
-    from gcn_cli.report.facts import Settings
+    from gcn_cli.report.at_size import Settings
 
     if samples is None:
         return Settings(levels, long=long)
@@ -197,7 +197,7 @@ def _texture(
 ) -> Iterable[Path]:
     """Tell of a model of all noise levels; returns the files written."""
     from gcn_cli.report import figures, texture
-    from gcn_cli.report.facts import examine, in_units
+    from gcn_cli.report.facts import examine
     from gcn_cli.report.inspection import read_records
     from gcn_cli.report.page import write_report
 
@@ -205,10 +205,10 @@ def _texture(
     _check_levels(settings.levels, [size.levels for size in model.sizes])
     facts = examine(
         model,
-        in_units(model, saved.observed),
+        model.in_units(saved.observed),
         machine,
         settings,
-        None if image is None else in_units(model, image.levels[None])[0],
+        None if image is None else model.in_units(image.levels[None])[0],
         saved.known,
         None if image is None else image.known,
         say,

@@ -5,5 +5,5 @@ be compared with; `gcn_cli.engine` computes the same functions fast. What may no
 terminals, kernels, devices by name. The paper, in its order: read `convnet` (tilt, activation
 pattern, basis), `energy` (density, score, linear piece), `noise` and `langevin`, `likelihood` and
 `ascent`. Its extension: `network`, `ladder`, `learning`, `optimise`. What a learned field is asked:
-`moments`, `units`, `descent`.
+`moments`, `units`, `descent`; how likely an image is: `evidence`, `partition`.
 """

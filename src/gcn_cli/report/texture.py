@@ -15,7 +15,8 @@ from gcn_cli.images.files import atomic_write_bytes
 from gcn_cli.images.maps import Material
 from gcn_cli.images.sheets import image_grid, labelled_sheet
 from gcn_cli.report import figures
-from gcn_cli.report.facts import Facts, ImageFacts, SizeFacts, View, steps_of
+from gcn_cli.report.at_size import View
+from gcn_cli.report.facts import Facts, ImageFacts, SizeFacts, steps_of
 from gcn_cli.report.modes import Modes
 from gcn_cli.report.stay import Stay
 from gcn_cli.report.told import (

@@ -278,6 +278,19 @@ def read_image(
     return Picture(image, known)
 
 
+def read_whole(saved: Config, material: Material | None, path: Path) -> Tensor:
+    """`read_image` of a picture all of which is known, (C, H, W).
+
+    Raises:
+        ImageError: some of it is not.
+    """
+    picture = read_image(saved, material, path)
+    if picture.known is None:
+        return picture.levels
+    share = 1 - float(picture.known.double().mean())
+    raise ImageError(f"{share:.1%} of {path} is transparent; this is measured of whole pictures")
+
+
 def read_material(folder: Path, wish: Wish = _ALL) -> dict[str, Picture]:
     """Maps of the one material in a folder, by name.
 
