@@ -18,7 +18,6 @@ from gcn_cli.field.ladder import (
     reference_energy,
     score,
     step_down,
-    step_level,
     target,
     tilt,
 )
@@ -156,28 +155,3 @@ def test_the_chain_ends_with_the_reconstruction_at_the_last_level(canvas, net, n
         )
         earlier = d
     torch.testing.assert_close(told, reconstruct(gradient, y, levels[3].expand(2)))
-
-
-@pytest.mark.parametrize("kept", [0.9, 0.5])
-@pytest.mark.parametrize("share", [0.0, 0.6, 0.9])
-def test_a_step_at_a_level_that_stays_has_the_variance_that_is_told(kept, share):
-    """Of D = share y; by the moments of a linear recursion."""
-    s, variance = 0.7, 0.0
-    zero, one = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
-    slope = float(step_level(one, share * one, s, kept, zero))
-    driven = float(step_level(zero, zero, s, kept, one))
-    for _ in range(2000):
-        variance = slope**2 * variance + driven**2
-    wanted = s**2 * (1 + kept) / (1 - share) / (1 + kept + share * (1 - kept))
-    assert variance == pytest.approx(wanted, rel=1e-5)
-    assert (
-        (1 + kept) / 2 * s**2 / (1 - share) <= variance * (1 + 1e-5) <= 1.001 * s**2 / (1 - share)
-    )
-
-
-def test_a_short_step_at_a_level_is_langevins():
-    s, eps = 0.7, 1e-3
-    y, d, z = torch.randn(3, 1, 1, 4, 4, generator=torch.Generator().manual_seed(0)).double()
-    told = step_level(y, d, s, math.exp(-(eps**2) / (2 * s**2)), z)
-    wanted = y + eps**2 / 2 * (d - y) / s**2 + eps * z
-    torch.testing.assert_close(told, wanted, rtol=0, atol=1e-8)

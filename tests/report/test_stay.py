@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gcn_cli.report.stay import KEPT, long_chains
+from gcn_cli.field.ladder import SHARE
+from gcn_cli.report.stay import long_chains
 
 LEVEL, STEPS = 1.0, 1200
 
@@ -23,7 +24,7 @@ def own(white_field, noise):
 def test_chains_stay_where_the_density_is_true(own):
     told, heard = own
     assert told.stays
-    assert told.contrast == pytest.approx(0.95, abs=0.07)  # KEPT takes 2.5 % of the spread
+    assert told.contrast == pytest.approx(1, abs=0.05)
     assert told.rhat < 1.15  # the largest of eight
     assert told.sentence.startswith("a long chain stays")
     assert len(heard) == 1
@@ -31,13 +32,13 @@ def test_chains_stay_where_the_density_is_true(own):
 
 
 def test_the_effective_size_is_that_of_the_linear_chain(own):
-    """Every pixel is an autoregression; so is the sum of squares, with the slope squared."""
+    """Every pixel forgets (1 - a/2) at the first step and a at every other; squares twice that."""
     told, _ = own
-    lam = 1 / (1 + LEVEL**2)
-    rho = (lam * (1 - KEPT) + KEPT) ** 2
-    moments = STEPS // (STEPS // 200) // 2 * 6
+    a = SHARE * LEVEL**2 / (1 + LEVEL**2)
     every = STEPS // 200
-    wanted = moments * (1 - rho**every) / (1 + rho**every)
+    moments = STEPS // every // 2 * 6
+    first = ((1 - a / 2) * (1 - a) ** (every - 1)) ** 2
+    wanted = moments / (1 + 2 * first / (1 - (1 - a) ** (2 * every)))
     energy = told.statistics[0]
     assert energy.name == "energy, nats/px"
     assert energy.effective == pytest.approx(wanted, rel=0.5)

@@ -153,18 +153,6 @@ def step_down(y: Tensor, towards: Tensor, s: float, below: float, noise: Tensor)
     return torch.lerp(towards, y, kept) + up * noise
 
 
-def step_level(y: Tensor, reconstruction: Tensor, s: float, kept: float, noise: Tensor) -> Tensor:
-    """One step of Langevin dynamics of p_s at a level that stays.
-
-    ``y <- D + kept (y - D) + sqrt(1 - kept^2) s Z``. With ``kept = exp(-eps^2 / (2 s^2))`` it is
-    ``y + eps^2 / 2 grad log p_s + eps Z`` to first order in eps^2, since ``D - y`` is s^2 times the
-    score; and exact where D stays: what is noise keeps the deviation s, however long the step.
-    Where D = lambda y the variance ends at ``s^2 (1 + kept) / (1 - lambda) / (1 + kept + lambda (1
-    - kept))``, at least (1 + kept) / 2 of what p_s has. Without noise it descends to a mode.
-    """
-    return torch.lerp(reconstruction, y, kept) + math.sqrt(1 - kept**2) * s * noise
-
-
 @torch.no_grad()
 def anneal(gradient: Gradient, y: Tensor, levels: Tensor, noise: Callable[[int], Tensor]) -> Tensor:
     """The whole chain from ``y`` at ``levels[0]`` to the reconstruction at the last level.

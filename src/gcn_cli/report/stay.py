@@ -2,8 +2,8 @@
 
 The sampler's chain comes by each level once; short chains can have the data's statistics under a
 density that has not (Nijkamp, Hill, Zhu and Wu 2019). So half of the chains here start from the
-model's own samples, half from the exemplar, and move on at one level (`field.ladder.step_level`) at
-the coarsest size, whose density is given nothing. Judged are the last halves of the chains, by
+model's own samples, half from the exemplar, and move on at one level by `langevin_step`, at the
+coarsest size, whose density is given nothing. Judged are the last halves of the chains, by
 statistics of y: energy, contrast, and the mean activations of the first layer.
 """
 
@@ -18,15 +18,13 @@ import torch
 from torch import Tensor
 
 from gcn_cli.engine import NoiseSource
-from gcn_cli.field.ladder import reconstruct, reference_energy, step_level
+from gcn_cli.field.ladder import langevin_step, reconstruct, reference_energy
 from gcn_cli.field.network import beside
 from gcn_cli.report.measure import Field
 from gcn_cli.statistics.chains import effective_size, split_rhat
 
 LEVEL = 0.3
 """Level of noise, units of contrast, that the chains stay at, about."""
-KEPT = 0.9
-"""Share of the noise kept a step; the deviation of what moves freely is 2.5 % too small then."""
 CONTRAST, RESPONSES = 0.2, 0.2
 """Shares by which contrast and first-layer means may leave the exemplar's."""
 MIXED = 1.1
@@ -118,9 +116,10 @@ def long_chains(
     count, _, h, w = samples.shape
     crops = _crops(x, count, (h, w))
     noise = NoiseSource(seed, range(2 * count), x.device)
-    z = torch.empty(2 * count, *x.shape[1:2], h, w, device=x.device)
+    z, before = torch.empty(2, 2 * count, *x.shape[1:2], h, w, device=x.device)
     y = torch.cat([samples, crops + s * noise.normal_(z, "stay/start", 0)[:count]])
     run = _Run(field, s, noise, given)
+    noise.normal_(before, "stay/first", 0)
     known = run.statistics(crops + s * noise.normal_(z, "stay/known", 0)[:count]).mean(0)
     every, kept, ends = max(1, steps // _TOLD), [], []
     began = time.monotonic()
@@ -132,10 +131,10 @@ def long_chains(
             tell(f"long chains: {2 * count} of {w}x{h} px, {steps} steps; {left:.0f} s left")
         if step % every == 0:
             kept.append(run.statistics(y))
-        d, moved = run.step(y, step, z)
+        d, moved = run.step(y, step, z, before)
         if step in (0, steps):
             ends.append(d.cpu())
-        y = moved
+        y, z, before = moved, before, z
     return _told(torch.stack(kept, 2).cpu(), known.cpu(), reduction, s, steps, (ends[0], ends[-1]))
 
 
@@ -162,15 +161,19 @@ class _Run:
         return torch.roll(self.given, shift, (-2, -1)).expand(n, -1, -1, -1)
 
     @torch.no_grad()
-    def step(self, y: Tensor, step: int, z: Tensor) -> tuple[Tensor, Tensor]:
-        """D of chains (N, C, h, w), and the chains one step further; ``z`` is scratch."""
+    def step(self, y: Tensor, step: int, z: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """D of chains (N, C, h, w), and the chains one step further.
+
+        ``z`` is filled with this step's noise; ``before`` holds that of the step before.
+        """
         stride = self.field.net.total_stride
         dy, dx = self.noise.integers("stay/phase", step, (stride, stride))
         told = torch.full((len(y),), self.s, device=y.device)
         rolled = torch.roll(y, (dy, dx), (-2, -1))
         d = reconstruct(self.field.sampler, rolled, told, self._beside(len(y), (dy, dx)))
         d = torch.roll(d, (-dy, -dx), (-2, -1))
-        return d, step_level(y, d, self.s, KEPT, self.noise.normal_(z, "stay", step))
+        self.noise.normal_(z, "stay", step)
+        return d, langevin_step(y, d, self.s, z, before, step == 0)
 
     @torch.no_grad()
     def statistics(self, y: Tensor) -> Tensor:
