@@ -17,6 +17,16 @@ def shrink(images: Tensor, scale: float) -> Tensor:
     return F.interpolate(images, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 
+def shrink_torus(images: Tensor, factor: int) -> Tensor:
+    """`shrink` of a torus (N, C, H, W) by a whole factor of its sides; the result is a torus."""
+    if factor == 1:
+        return images
+    for dim in (-2, -1):
+        images = _wrapped(images, dim, 0, images.shape[dim], _SUPPORT * factor)
+    small = shrink(images, 1 / factor)
+    return small[..., _SUPPORT:-_SUPPORT, _SUPPORT:-_SUPPORT].contiguous()
+
+
 def enlarge_torus(images: Tensor, factor: int) -> Tensor:
     """Bicubic enlargement of a torus (N, C, H, W) by a whole factor; the result is a torus."""
     if factor == 1:
@@ -34,7 +44,7 @@ def enlarge_rows(images: Tensor, factor: int, top: int, bottom: int) -> Tensor:
     return big[..., skip : skip + bottom - top, margin : big.shape[-1] - margin].contiguous()
 
 
-def _wrapped(images: Tensor, dim: int, first: int, last: int) -> Tensor:
-    """Lines ``first`` to ``last`` along ``dim`` of a torus, and a few on either side."""
-    index = torch.arange(first - _SUPPORT, last + _SUPPORT, device=images.device)
+def _wrapped(images: Tensor, dim: int, first: int, last: int, margin: int = _SUPPORT) -> Tensor:
+    """Lines ``first`` to ``last`` along ``dim`` of a torus, and ``margin`` on either side."""
+    index = torch.arange(first - margin, last + margin, device=images.device)
     return images.index_select(dim, index % images.shape[dim])
