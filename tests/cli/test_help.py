@@ -15,6 +15,7 @@ VERBS = [
     (),
     ("train",),
     ("synthesize",),
+    ("restore",),
     ("inspect",),
     ("score",),
     ("classify",),

@@ -20,6 +20,7 @@ from gcn_cli.cli import (
     inspect,
     likelihood,
     mix,
+    restore,
     score,
     synthesize,
     train,
@@ -90,7 +91,19 @@ def root(
     """Texture synthesis with a generative ConvNet: learn from one image, sample any size."""
 
 
-_VERBS = (train, synthesize, inpaint, mix, inspect, score, classify, likelihood, evaluate, doctor)
+_VERBS = (
+    train,
+    synthesize,
+    inpaint,
+    mix,
+    restore,
+    inspect,
+    score,
+    classify,
+    likelihood,
+    evaluate,
+    doctor,
+)
 for _module in _VERBS:
     _module.register(app)
 app.add_typer(config.app, name="config")
