@@ -99,7 +99,7 @@ def synthesize(
     strength: Annotated[
         float | None,
         typer.Option(
-            "--strength", min=0, max=1, help="0: nothing of --guide or --init; by default 0.4."
+            "--strength", min=0, max=1, help="0: nothing of --guide or --init; by default 0.5."
         ),
     ] = None,
     quiet: Quiet = False,

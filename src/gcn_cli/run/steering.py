@@ -15,7 +15,7 @@ from gcn_cli.run.sampling import Kept, Request, Sketch
 from gcn_cli.texture.guide import in_colours_of
 from gcn_cli.texture.plan import at_size
 
-USUAL_STRENGTH = 0.4
+USUAL_STRENGTH = 0.5
 _WHITE = 127.5  # grey level from which on a mask is white
 
 

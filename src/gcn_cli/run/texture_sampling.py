@@ -20,9 +20,9 @@ from gcn_cli.texture.draw import Begin, Conditions, Model, Step
 from gcn_cli.texture.held import Held
 from gcn_cli.texture.pyramid import enlarge_torus
 
-PATIENCE = 8
-"""Langevin steps at every level of the coarsest size around what is known: with none, what is drawn
-knows little of what it borders on."""
+PATIENCE = 6
+"""Langevin steps at every level of the coarsest size, if it is reduced, around what is known: with
+none, what is drawn knows little of what it borders on; with more, contrast grows."""
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,9 @@ class Model:
         """Sampler steps of one sample, over all sizes."""
         return sum(len(size.levels) for size in self.sizes)
 
-    def stays(self, size: int) -> int:
-        """Langevin steps at every level of size ``size``."""
-        return self.langevin if self.sizes[size].reduction > 1 else 0
+    def stays(self, size: int, patience: int = 0) -> int:
+        """Langevin steps at every level of size ``size``; where any, at least ``patience``."""
+        return max(patience, self.langevin) if self.sizes[size].reduction > 1 else 0
 
     def in_units(self, grey: Tensor) -> Tensor:
         """Images (N, C, H, W) in grey levels, of 1 or of the model's channels, in its units."""
@@ -118,8 +118,8 @@ def chain(
     """The steps of one size's chain, from ``y`` at level number ``first`` on.
 
     ``coarser`` (N, C, h, w), a coarser torus, is given to a finer field at every step. What is
-    ``held``, at this size, is known at every level. At every level it takes the model's Langevin
-    steps, and ``patience`` of them at least.
+    ``held``, at this size, is known at every level. See `Model.stays` for
+    ``patience``.
 
     Yields y before every step, and in the end the last reconstruction, as y at level 0.
     """
@@ -130,7 +130,7 @@ def chain(
     given = None if coarser is None or large else enlarge_torus(coarser, FACTOR)
     if model.place is not None:
         given = place_maps(len(y), (y.shape[-2], y.shape[-1]), y.device)
-    for rung in rungs(levels, max(patience, model.stays(size)), first):
+    for rung in rungs(levels, model.stays(size, patience), first):
         dy, dx = noise.integers(f"phase/{size}", rung.number, (stride, stride))
         if large:
             if not rung.stays:
@@ -209,7 +209,7 @@ class Begin:
 class Conditions:
     """What samples must agree with.
 
-    ``patience``: Langevin steps, at least, at every level of the coarsest size.
+    ``patience``: Langevin steps, at least, at every level of the coarsest size, if it is reduced.
     """
 
     held: Held | None = None
