@@ -77,7 +77,7 @@ def ours(
         drawn.extend(told for _, told in draw(artist, artist.request(seeds), machine, quiet, 1))
         return torch.stack(drawn).mean(0)
 
-    yield "gcn", lambda: best_guess(artist, 0, machine, quiet)
+    yield "gcn", lambda: best_guess(saved, Picture(obs), damage, 0, machine, quiet)
     yield "gcn, a sample", lambda: samples(1)
     if several > 1:
         yield f"gcn, mean of {several} samples", lambda: samples(several)

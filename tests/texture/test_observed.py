@@ -72,6 +72,12 @@ def test_under_a_gaussian_field_a_chain_without_noise_ends_at_the_exact_mean(
     assert (told - wanted).norm() < 2e-3 * wanted.norm()
 
 
+def test_of_noise_alone_one_step_is_the_exact_mean():
+    seen = observation(0.5)
+    told = Observing(Gaussian(), seen, at_once=True)(torch.zeros(2, 1, *CANVAS), 20.0, None, (0, 0))
+    torch.testing.assert_close(told, (seen.picture / (1 + 0.5**2)).expand(2, -1, -1, -1))
+
+
 def test_under_a_gaussian_field_samples_vary_as_much_as_what_is_left_open(end):
     seen = observation(0.7)
     told = end(seen, 1.0, range(24))

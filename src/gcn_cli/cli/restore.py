@@ -77,7 +77,7 @@ def restore(
     from gcn_cli.run.gallery import Gallery
     from gcn_cli.run.outputs import check_new, is_file_name, plan_outputs
     from gcn_cli.run.progress import make_progress
-    from gcn_cli.run.restoration import Damage, restorer
+    from gcn_cli.run.restoration import Damage, best_guess, restorer
 
     damage = Damage(noise, blur, upscale)
     damage.check()
@@ -101,7 +101,9 @@ def restore(
     check_new([*guess.files, *samples.files, *summary], folder, overwrite, [image])
     machine = choose_machine(device, precision, saved.config.precision)
     gallery = Gallery(saved, replace(request, seeds=seeds), machine, samples)
-    _write(artist, gallery, guess.files[0], summary, make_progress(quiet))
+    told = best_guess(saved, picture, damage, seed, machine, make_progress(quiet))
+    gallery.write(guess.files[0], told, depth=guess.depth, role=guess.role)
+    _add_samples(artist, gallery, summary, make_progress(quiet))
     for path in gallery.paths:
         typer.echo(str(path))
 
@@ -111,25 +113,16 @@ def _beside(file: Path, names: list[str]) -> tuple[Path, ...]:
     return tuple(file.with_name(f"{file.stem}-{name}{file.suffix}") for name in names)
 
 
-def _write(
-    artist: RestoreArtist,
-    gallery: Gallery,
-    guess: Path,
-    summary: tuple[Path, ...],
-    progress: Progress,
+def _add_samples(
+    artist: RestoreArtist, gallery: Gallery, summary: tuple[Path, ...], progress: Progress
 ) -> None:
-    """The best guess, then all samples, in the end their mean and spread."""
+    """All samples, in the end their mean and spread."""
     from gcn_cli.run.completion import mean_and_spread
     from gcn_cli.run.gallery import draw
-    from gcn_cli.run.restoration import best_guess
 
-    machine, outputs, request = gallery.machine, gallery.outputs, gallery.request
-    first = request.seeds[0] if request.seeds else 0
-    told = best_guess(artist, first, machine, progress)
-    gallery.write(guess, told, depth=outputs.depth, role=outputs.role)
-    samples = []
-    batch = artist.batch(request, machine, None)
-    for number, picture in draw(artist, request, machine, progress, batch):
+    machine, outputs, samples = gallery.machine, gallery.outputs, []
+    batch = artist.batch(gallery.request, machine, None)
+    for number, picture in draw(artist, gallery.request, machine, progress, batch):
         gallery.add(number, picture)
         samples += [picture] if summary else []
     for path, picture in zip(summary, mean_and_spread(samples) if summary else (), strict=True):

@@ -51,6 +51,11 @@ class Damage:
         if not (self.noise or self.blur or self.upscale > 1):
             raise UsageError("say what is to be undone: --noise, --blur or --upscale")
 
+    @property
+    def is_noise(self) -> bool:
+        """Whether noise is all of it."""
+        return not self.blur and self.upscale == 1
+
 
 class Guided(Artist, Protocol):
     """Who draws with other denoisers than the model's own, too; see `gcn_cli.texture.draw.draw`."""
@@ -66,12 +71,16 @@ class Guided(Artist, Protocol):
 
 @dataclass(frozen=True)
 class RestoreArtist:
-    """Draws what a damaged picture ``levels`` (C, h, w), grey levels, may be of; see `Artist`."""
+    """Draws what a damaged picture ``levels`` (C, h, w), grey levels, may be of; see `Artist`.
+
+    ``at_once``: the finest size takes its one step from the picture itself; of noise alone.
+    """
 
     model: Model
     levels: Tensor
     damage: Damage
     first: Guided
+    at_once: bool = False
 
     @property
     def usual(self) -> tuple[int, int]:
@@ -123,7 +132,8 @@ class RestoreArtist:
 
         def denoiser(index: int) -> Observing:
             here = seen.at(model.sizes[index].reduction).to(machine.device)
-            return Observing(opened(index), here)
+            finest = index + 1 == len(model.sizes)
+            return Observing(opened(index), here, self.at_once and finest)
 
         return denoiser
 
@@ -145,16 +155,28 @@ def restorer(saved: Checkpoint, picture: Picture, damage: Damage) -> RestoreArti
     return RestoreArtist(saved.model, levels, damage, cast(Guided, artist_of(saved)))
 
 
-def best_guess(artist: RestoreArtist, seed: int, machine: Machine, progress: Progress) -> Tensor:
-    """The mean of the clean picture (C, H, W), grey levels, given the damaged one.
+def best_guess(
+    saved: Checkpoint,
+    picture: Picture,
+    damage: Damage,
+    seed: int,
+    machine: Machine,
+    progress: Progress,
+) -> Tensor:
+    """An estimate of the mean of the clean picture (C, H, W), grey levels, given the damaged one.
 
-    It is where a chain ends that draws no noise. Under a Gaussian field, whose D is linear in y,
-    that is the mean of all chains; under others it was nearer to the clean picture than the mean of
-    eight samples is, for an eighth of the time (docs/restore.md).
+    It is where a chain ends that draws no noise: under a Gaussian field, whose D is linear in y,
+    the mean of all chains. Of noise alone the finest size knows it: D(obs, sigma).
     """
+    *coarser, finest = saved.model.sizes
+    if damage.is_noise:
+        finest = replace(finest, levels=finest.levels[:1])
+    model = replace(saved.model, sizes=(*coarser, finest), langevin=0)
+    artist = restorer(replace(saved, model=model), picture, damage)
+    artist = replace(artist, at_once=damage.is_noise)
     request = replace(artist.request((seed,)), temperature=0.0)
-    ((_, picture),) = draw(artist, request, machine, progress, 1)
-    return picture
+    ((_, told),) = draw(artist, request, machine, progress, 1)
+    return told
 
 
 def _divided(canvas: tuple[int, int], factor: int) -> tuple[int, int]:

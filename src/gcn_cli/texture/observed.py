@@ -113,10 +113,14 @@ def reduction_weights(factor: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Observing:
-    """The denoiser of a field that also knows what is observed; see `Denoiser`."""
+    """The denoiser of a field that also knows what is observed; see `Denoiser`.
+
+    ``at_once``: y says nothing, and obs is y at level sigma (K = 1), whose D is exact.
+    """
 
     field: Denoiser
     observation: Observation
+    at_once: bool = False
 
     @property
     def sampler(self) -> None:
@@ -125,6 +129,9 @@ class Observing:
 
     def __call__(self, y: Tensor, s: float, given: Tensor | None, shift: tuple[int, int]) -> Tensor:
         """See `Denoiser`."""
+        if self.at_once:
+            obs = self.observation.picture.expand_as(y)
+            return self.field(obs, self.observation.noise, given, shift)
         return self.observation.agreed(self.field(y, s, given, shift), s)
 
 
