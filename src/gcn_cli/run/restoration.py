@@ -73,7 +73,7 @@ class Guided(Artist, Protocol):
 class RestoreArtist:
     """Draws what a damaged picture ``levels`` (C, h, w), grey levels, may be of; see `Artist`.
 
-    ``at_once``: the finest size takes its one step from the picture itself; of noise alone.
+    ``at_once``: steps are from the picture itself, whatever y; of noise alone.
     """
 
     model: Model
@@ -132,8 +132,7 @@ class RestoreArtist:
 
         def denoiser(index: int) -> Observing:
             here = seen.at(model.sizes[index].reduction).to(machine.device)
-            finest = index + 1 == len(model.sizes)
-            return Observing(opened(index), here, self.at_once and finest)
+            return Observing(opened(index), here, self.at_once)
 
         return denoiser
 
@@ -166,14 +165,14 @@ def best_guess(
     """An estimate of the mean of the clean picture (C, H, W), grey levels, given the damaged one.
 
     It is where a chain ends that draws no noise: under a Gaussian field, whose D is linear in y,
-    the mean of all chains. Of noise alone the finest size knows it: D(obs, sigma).
+    the mean of all chains. Of noise alone a model of one size knows it: D(obs, sigma). A finer size
+    does not, for what it is given is no more than a guess.
     """
-    *coarser, finest = saved.model.sizes
-    if damage.is_noise:
-        finest = replace(finest, levels=finest.levels[:1])
-    model = replace(saved.model, sizes=(*coarser, finest), langevin=0)
-    artist = restorer(replace(saved, model=model), picture, damage)
-    artist = replace(artist, at_once=damage.is_noise)
+    model, at_once = saved.model, damage.is_noise and len(saved.model.sizes) == 1
+    steps = 1 if at_once else None
+    sizes = tuple(replace(size, levels=size.levels[:steps]) for size in model.sizes)
+    quick = replace(saved, model=replace(model, sizes=sizes, langevin=0))
+    artist = replace(restorer(quick, picture, damage), at_once=at_once)
     request = replace(artist.request((seed,)), temperature=0.0)
     ((_, told),) = draw(artist, request, machine, progress, 1)
     return told
