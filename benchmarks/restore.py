@@ -44,7 +44,7 @@ DAMAGES = {
     "upscale 2": Damage(upscale=2),
     "upscale 4": Damage(upscale=4),
 }
-FRAME = 8
+FRAME, SHOWN = 8, 112  # px left out at every side; px from the top on the sheet
 WIENER = "Wiener, spectrum learned"
 Method = Callable[[], Tensor]
 
@@ -188,7 +188,8 @@ def sheet(out: Path) -> None:
         other = next((file for file in every if (out / file).exists()), None)
         if other is not None:
             files = [f"{name}.png", other, f"{name}, gcn.png", f"{name}, gcn, a sample.png"]
-            rows.append((name, [load_image(out / file) for file in [*files, "clean.png"]]))
+            images = [load_image(out / file) for file in [*files, "clean.png"]]
+            rows.append((name, [x[:, : SHOWN * x.shape[1] // images[-1].shape[1]] for x in images]))
     if rows:
         titles = ("observed", "BM3D, bicubic", "gcn", "gcn, a sample", "clean")
         save_png(out / "sheet.png", labelled_sheet(rows, titles))
