@@ -86,10 +86,15 @@ def _print(image: Path, found: Likely) -> None:
         print_table(f"{image}: {found.told}", heads, rows)
         typer.echo(f"{image}: {found.bits:.4f} ± {found.error:.4f} bits per value")
         return
-    apart = abs(found.annealed - found.denoised)
+    apart, together = (
+        abs(found.annealed - found.denoised),
+        found.annealed_error + found.denoised_error,
+    )
+    why = "the model's densities are not one another's blurred"
+    if apart <= together:
+        why = "errors that large say nothing; more --steps may help"
     typer.echo(
         f"{image}: not known; the two ways are {apart:.4f} bits per value apart, their errors "
-        f"together {found.annealed_error + found.denoised_error:.4f}: the model's densities are "
-        "not one another's blurred",
+        f"together {together:.4f}: {why}",
         err=True,
     )
