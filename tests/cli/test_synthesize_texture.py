@@ -95,8 +95,9 @@ def test_half_a_run_draws_enlarged_pictures(model, trained):
 
 
 def test_windows_give_the_same_picture(model, monkeypatch):
+    """To a thousandth of a grey level, but where rounding switched a unit that pixels see."""
     whole, parts = (_finished(model, monkeypatch, window) for window in (1024, 24))
-    assert torch.allclose(whole, parts, atol=0.02)
+    assert float(((whole - parts).abs() < 1e-3).double().mean()) > 0.995
 
 
 def _finished(model, monkeypatch, window):
