@@ -13,6 +13,7 @@ from gcn_cli.run.config import validate
 from gcn_cli.run.jobs import Job, mean_colour
 from gcn_cli.run.kinds import open_course
 from gcn_cli.run.texture_packing import pack_model, unpack_model
+from gcn_cli.texture.recipe import MOST_REDUCED
 
 PIXELS = 48
 
@@ -78,7 +79,13 @@ def test_round_trip_is_equal(saved, path):
 
 def test_sizes_follow_one_another_by_halves(saved):
     first, second = saved.model.sizes
-    for reductions, good in (((4, 2, 1), True), ((8, 4), True), ((4, 1), False), ((1, 2), False)):
+    for reductions, good in (
+        ((4, 2, 1), True),
+        ((8, 4), True),
+        ((MOST_REDUCED, MOST_REDUCED // 2), True),  # all that a config may ask for is read again
+        ((4, 1), False),
+        ((1, 2), False),
+    ):
         sizes = [replace((first, second, second)[k], reduction=r) for k, r in enumerate(reductions)]
         data = pack_model(replace(saved.model, sizes=tuple(sizes)))
         if good:

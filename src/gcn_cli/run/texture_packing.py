@@ -21,6 +21,7 @@ from gcn_cli.run.schema import Config, TextureConfig
 from gcn_cli.texture.draw import Model, SizeModel
 from gcn_cli.texture.learn import ACTS, State
 from gcn_cli.texture.place import PLACE
+from gcn_cli.texture.recipe import MOST_REDUCED
 
 _MOST_LEVELS = 10000
 _MOST_SIDE = 4096
@@ -88,7 +89,7 @@ def _unpack_place(data: list[int]) -> tuple[int, int]:
 
 def _unpack_size(data: dict[str, Any], like: Weights) -> SizeModel:
     reduction, levels = data["reduction"], data["levels"]
-    if not (isinstance(reduction, int) and 1 <= reduction <= 16):
+    if not (isinstance(reduction, int) and 1 <= reduction <= MOST_REDUCED):
         raise ValueError("a reduction is out of range")
     _check(levels, levels.shape, "levels")
     if levels.ndim != 1 or not 1 <= len(levels) <= _MOST_LEVELS:

@@ -41,13 +41,17 @@ class Noise(Part):
         return self
 
 
+MOST_REDUCED = 256
+"""Times that sides may be reduced, at most: the rule of motifs asks for less of any picture."""
+
+
 class Sizes(Part):
     """Which sizes of the exemplar are learned: the coarsest is chosen by its motifs."""
 
     coarsest: int | None = Field(
         default=None,
         ge=1,
-        le=16,
+        le=MOST_REDUCED,
         description="times the coarsest is reduced, a power of 2; null: by the motifs",
     )
 
