@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,15 @@ def can_plot() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
+@contextlib.contextmanager
+def plotting() -> Iterator[None]:
+    """Silence of NumPy about denormals: matplotlib makes it look, and they are flushed by then."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The value of the smallest", UserWarning)
+        yield
+
+
+@plotting()
 def training_curve(records: Sequence[dict[str, Any]], path: Path) -> None:
     """Gap, spreads and active shares over all updates, as PNG; needs `can_plot`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

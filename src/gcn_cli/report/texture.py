@@ -387,6 +387,7 @@ def _enlarged(picture: Tensor, factor: int) -> Tensor:
 # ----------------------------------------------------------------------------------- curves
 
 
+@figures.plotting()
 def loss_curves(facts: Facts, path: Path) -> None:
     """Loss of reconstruction by level beside the Gaussian field's, as PNG; needs `can_plot`."""
     figure, axes = _figure(1)
@@ -403,6 +404,7 @@ def loss_curves(facts: Facts, path: Path) -> None:
     _save(figure, path)
 
 
+@figures.plotting()
 def training_curves(records: Sequence[Record], path: Path) -> None:
     """Loss in act one, gap and spread in act two, over all updates, as PNG; needs `can_plot`."""
     figure, axes = _figure(3)
