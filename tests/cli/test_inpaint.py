@@ -137,6 +137,24 @@ def test_without_a_model_one_is_learned_from_what_is_known(gcn, box, folder, tmp
     assert f"next time: --ckpt {run}" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "nothing is missing"),
+        (("--pad", "8,0,0,0", "-o", "out.foo"), "no suffix of a format"),
+        (("--pad", "8,0,0,0", "-o", "wall.png"), "exists already"),
+    ],
+)
+def test_what_cannot_end_well_is_told_before_anything_is_learned(
+    words, told, gcn, folder, tmp_path
+):
+    words = [folder / word if word.endswith(".png") else word for word in words]
+    result = gcn("inpaint", folder / "wall.png", "--runs", tmp_path / "runs", *words)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_depth_is_kept(draw, folder, tmp_path):
     from gcn_cli.images.files import read_picture, save_picture
 

@@ -49,7 +49,10 @@ def end(course, machine):
 
     def build(seen, temperature, chains=(0,)):
         noise = NoiseSource(1, chains, machine.device)
-        told = lambda index: Observing(Gaussian(), seen)  # noqa: E731
+
+        def told(_index):
+            return Observing(Gaussian(), seen)
+
         *_, last = draw(model, CANVAS, noise, machine, temperature, denoisers=told)
         return last.y
 

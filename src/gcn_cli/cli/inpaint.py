@@ -111,6 +111,9 @@ def inpaint(
     room = None if pad is None else _parse_pad(pad)
     seeds = tuple(range(seed, seed + n))
     wanted = _Wanted(image, seeds, out, depth, overwrite, preview, quiet, "inpainted")
+    if ckpt is None:
+        _check_missing(image, mask, room)
+        _check_out(out, overwrite)
     machine, saved, folder = _model(ckpt, config, runs, image, mask, device, precision, quiet)
     source = read_source(saved, image, mask)
     _complete(wanted, source if room is None else padded(source, room), machine, saved, folder)
@@ -149,10 +152,29 @@ def seamless(
         raise UsageError(f"--tile is one of {', '.join(_TILINGS)}, not '{tile}'")
     seeds = tuple(range(seed, seed + n))
     wanted = _Wanted(image, seeds, out, depth, overwrite, preview, quiet, "seamless", tile)  # type: ignore[arg-type]
+    if ckpt is None:
+        _check_out(out, overwrite)
     machine, saved, folder = _model(ckpt, config, runs, image, None, device, precision, quiet)
     multiple = getattr(saved.model, "multiple", 1)
     source = banded(read_source(saved, image, None), wanted.tile, multiple, band)
     _complete(wanted, source, machine, saved, folder)
+
+
+def _check_missing(image: Path, mask: Path | None, room: tuple[int, int, int, int] | None) -> None:
+    """Refuse, before minutes of learning, a picture of which nothing is missing."""
+    from gcn_cli.images.files import read_picture
+
+    asked = mask is not None or any(room or ()) or not image.is_file()
+    if not asked and read_picture(image).known is None:
+        raise UsageError("nothing is missing: give --mask, --pad or a picture that is cut out")
+
+
+def _check_out(out: str | None, overwrite: bool) -> None:
+    """Refuse, before minutes of learning, a file of no known format or in the way."""
+    from gcn_cli.run.outputs import is_file_name
+
+    if out is not None and is_file_name(Path(out)) and Path(out).exists() and not overwrite:
+        raise UsageError(f"{out} exists already; --overwrite replaces it")
 
 
 def _parse_pad(text: str) -> tuple[int, int, int, int]:

@@ -71,7 +71,7 @@ def mix(
     from gcn_cli.engine import choose_machine
     from gcn_cli.run.checkpoint import load_checkpoint
     from gcn_cli.run.gallery import Gallery, draw
-    from gcn_cli.run.outputs import check_new, plan_outputs
+    from gcn_cli.run.outputs import check_new, plan_outputs, run_stem
     from gcn_cli.run.progress import make_progress
     from gcn_cli.run.texture_mixing import BLENDS, MixArtist, check_mixable, parse_part
 
@@ -91,7 +91,7 @@ def mix(
     machine = choose_machine(device, precision, every[0].config.precision)
     folder = paths[0] if paths[0].is_dir() else paths[0].parent
     target = folder / "mixed" if out is None else Path(out)
-    stem = "-".join(_stem(path) for path in paths)
+    stem = "-".join(run_stem(path if path.is_dir() else path.parent) for path in paths)
     outputs = plan_outputs(every[0], request, target, stem, depth, _name(out, target))
     check_new(outputs.every(), folder, overwrite, [] if share is None else [share])
     gallery = Gallery(every[0], request, machine, outputs)
@@ -126,10 +126,3 @@ def _name(out: str | None, target: Path) -> str | None:
     from gcn_cli.run.outputs import is_file_name
 
     return None if out is not None and is_file_name(target) else "{stem}-{size}-seed{seed}"
-
-
-def _stem(run: Path) -> str:
-    """What a run is called, without its number."""
-    folder = run if run.is_dir() else run.parent
-    number, dash, name = folder.resolve().name.partition("-")
-    return name if dash and number.isdigit() else folder.resolve().name

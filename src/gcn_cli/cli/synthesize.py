@@ -117,7 +117,7 @@ def synthesize(
     from gcn_cli.run.checkpoint import load_checkpoint
     from gcn_cli.run.gallery import Gallery, artist_of, draw
     from gcn_cli.run.jobs import shown
-    from gcn_cli.run.outputs import check_new, is_file_name, plan_outputs
+    from gcn_cli.run.outputs import check_new, is_file_name, plan_outputs, run_stem
     from gcn_cli.run.progress import make_progress
     from gcn_cli.run.sampling import USUAL
     from gcn_cli.run.steering import Steering, steered
@@ -141,7 +141,7 @@ def synthesize(
     artist.canvas(request)  # refuses sizes that do not fit
     folder = ckpt if ckpt.is_dir() else ckpt.parent
     target = folder / "synthesized" if out is None else Path("stdout.png" if stream else out)
-    outputs = plan_outputs(saved, request, target, _stem(folder), depth, name, preview)
+    outputs = plan_outputs(saved, request, target, run_stem(folder), depth, name, preview)
     films = [] if video is None else [video]
     check_new([*([] if stream else outputs.every()), *films], folder, overwrite)
     if outputs.note:
@@ -163,12 +163,6 @@ def synthesize(
         gallery.add_grid()
         for path in (*gallery.paths, *films):
             typer.echo(str(path))
-
-
-def _stem(folder: Path) -> str:
-    """What a run is called, without its number."""
-    number, dash, name = folder.resolve().name.partition("-")
-    return name if dash and number.isdigit() else folder.resolve().name
 
 
 def _request(

@@ -161,6 +161,12 @@ def _grid_name(request: Request) -> str:
     return f"grid-{request.width}x{request.height}-seed{told}.png"
 
 
+def run_stem(folder: Path) -> str:
+    """What a run is called, without its number."""
+    number, dash, name = folder.resolve().name.partition("-")
+    return name if dash and number.isdigit() else folder.resolve().name
+
+
 def is_file_name(path: Path) -> bool:
     """Whether a path names a picture by its suffix, rather than a folder.
 
@@ -234,4 +240,4 @@ def _learned_from(folder: Path) -> list[Path]:
     return []
 
 
-__all__ = ["NAME", "Outputs", "check_new", "is_file_name", "plan_outputs"]
+__all__ = ["NAME", "Outputs", "check_new", "is_file_name", "plan_outputs", "run_stem"]

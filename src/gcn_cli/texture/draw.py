@@ -184,6 +184,8 @@ def start(
     out = torch.empty(shape, device=noise.device)
     level = float(model.sizes[size].levels[first])
     noise.normal_(out, f"start/{size}", 0).mul_(level * math.sqrt(temperature))
+    if below is None and held is None:
+        return out
     same = below is not None and below.shape[-2:] == out.shape[-2:]
     for top, bottom in parts(shape[-2], BAND):
         rows = torch.zeros_like(out[..., top:bottom, :])
