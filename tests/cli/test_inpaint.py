@@ -155,6 +155,14 @@ def test_what_cannot_end_well_is_told_before_anything_is_learned(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_band_that_leaves_nothing_is_told_before_anything_is_learned(gcn, folder, tmp_path):
+    words = ("--band", SIDE, "--runs", tmp_path / "runs")
+    result = gcn("seamless", folder / "wall.png", *words)
+    assert result.exit_code == 2
+    assert f"a band is 2 to {SIDE - 1} px wide, not {SIDE}" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_depth_is_kept(draw, folder, tmp_path):
     from gcn_cli.images.files import read_picture, save_picture
 

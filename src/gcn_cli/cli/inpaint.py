@@ -154,6 +154,7 @@ def seamless(
     wanted = _Wanted(image, seeds, out, depth, overwrite, preview, quiet, "seamless", tile)  # type: ignore[arg-type]
     if ckpt is None:
         _check_out(out, overwrite)
+        _check_band(image, band)
     machine, saved, folder = _model(ckpt, config, runs, image, None, device, precision, quiet)
     multiple = getattr(saved.model, "multiple", 1)
     source = banded(read_source(saved, image, None), wanted.tile, multiple, band)
@@ -167,6 +168,16 @@ def _check_missing(image: Path, mask: Path | None, room: tuple[int, int, int, in
     asked = mask is not None or any(room or ()) or not image.is_file()
     if not asked and read_picture(image).known is None:
         raise UsageError("nothing is missing: give --mask, --pad or a picture that is cut out")
+
+
+def _check_band(image: Path, band: int | None) -> None:
+    """Refuse, before minutes of learning, a band that leaves nothing."""
+    from gcn_cli.images.files import read_picture
+    from gcn_cli.run.completion import check_band
+
+    if band is not None and image.is_file():
+        height, width = read_picture(image).levels.shape[-2:]
+        check_band(band, height, width)
 
 
 def _check_out(out: str | None, overwrite: bool) -> None:

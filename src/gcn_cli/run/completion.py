@@ -86,8 +86,7 @@ def banded(source: Source, tile: Tiling, multiple: int, band: int | None) -> Sou
     part = slice(top, top + rows), slice(left, left + columns)
     levels, known = source.levels[(slice(None), *part)], source.known[part].clone()
     half = (min(rows, columns) // _BAND_SHARE if band is None else band) // 2
-    if half < 1 or 2 * half >= min(rows, columns):
-        raise UsageError(f"a band is 2 to {min(rows, columns) - 1} px wide, not {band}")
+    check_band(2 * half, rows, columns)
     if tile in ("y", "xy"):
         known[:half] = known[rows - half :] = False
     if tile in ("x", "xy"):
@@ -96,6 +95,17 @@ def banded(source: Source, tile: Tiling, multiple: int, band: int | None) -> Sou
     if (rows, columns) != (height, width):
         notes = (*notes, f"cut to {columns}x{rows} px: this model tiles in steps of {multiple} px")
     return replace(source, levels=levels, known=known, notes=notes)
+
+
+def check_band(band: int, height: int, width: int) -> None:
+    """Refuse a band that leaves nothing of a picture.
+
+    Raises:
+        UsageError: it does.
+    """
+    side = min(height, width)
+    if not 2 <= band < side:
+        raise UsageError(f"a band is 2 to {side - 1} px wide, not {band}")
 
 
 def asked(source: Source, seeds: tuple[int, ...], tile: Tiling) -> Request:
