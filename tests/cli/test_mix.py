@@ -66,7 +66,6 @@ def test_a_map_says_which_model_draws_where(gcn, runs, tmp_path):
         (("one", "plain"), "only textures are mixed"),
         (("one", "one", "--blend", "soup"), "--blend is one of"),
         (("one", "one", "--tile", "z"), "--tile is one of"),
-        (("one", "one", "--size", "2048"), "drawn whole"),
         (("one", "one", "one", "--map", "map"), "fades between two models"),
         (("one:0", "one"), "a weight is a number above 0"),
     ],

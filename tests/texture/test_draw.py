@@ -11,8 +11,8 @@ import torch
 from gcn_cli.engine import NoiseSource, open_engine
 from gcn_cli.field.ladder import anneal, noise_levels, reconstruct
 from gcn_cli.field.network import LayerSpec, NoiseNet, initial_weights
-from gcn_cli.texture.denoise import OneField
-from gcn_cli.texture.draw import Model, SizeModel, chain, draw, fresh, start
+from gcn_cli.texture.denoise import Mixture, OneField, Part
+from gcn_cli.texture.draw import Model, SizeModel, chain, draw, fresh, opener, start
 from gcn_cli.texture.pyramid import enlarge_torus
 
 
@@ -60,6 +60,21 @@ def test_a_sample_in_windows_is_that_of_the_whole_canvas(canvas, course, machine
 def test_a_low_and_wide_sample_in_windows_is_that_of_the_whole_canvas(course, machine):
     whole = sample(course.model, (8, 132), machine, window=4096)
     told = sample(course.model, (8, 132), machine, window=32)
+    assert share_alike(told, whole) > 0.97
+
+
+def test_where_d_is_held_whole_the_network_sees_windows_all_the_same(course, machine):
+    """As a mixture's is, here of one model."""
+    model = course.model
+    no_shift, all_of_it = torch.zeros(1, 1, 1), torch.ones(1, 1, 1, 1)
+
+    def mixture(window):
+        opened = opener(model, machine, window)
+        return lambda index: Mixture([Part(opened(index), 1.0, no_shift, all_of_it)])
+
+    noise = NoiseSource(3, [4, 1], machine.device)
+    whole = sample(model, (72, 132), machine, noise, window=4096)
+    told = sample(model, (72, 132), machine, noise, window=32, denoisers=mixture(32))
     assert share_alike(told, whole) > 0.97
 
 

@@ -244,18 +244,3 @@ def test_a_field_of_a_mixture_sees_its_own_units(field, course):
         2 * y + 3, 1.2, 2 * given + 3, (0, 0)
     )
     torch.testing.assert_close(told, 2 * field(y, 0.6, given, (0, 0)) + 3, atol=1e-4, rtol=1e-4)
-
-
-def test_a_mixture_is_drawn_whole(field, course, machine):
-    mixture = Mixture([part(field, course.model, 1.0, 0.0, 1.0)])
-    with pytest.raises(ValueError, match="drawn whole"):
-        list(
-            draw(
-                course.model,
-                (64, 64),
-                NoiseSource(0, [0], machine.device),
-                machine,
-                window=32,
-                denoisers=lambda _: mixture,
-            )
-        )

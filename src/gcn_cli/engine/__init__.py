@@ -24,7 +24,7 @@ from gcn_cli.engine.machine import (
 from gcn_cli.engine.noise import NoiseSource
 from gcn_cli.engine.replay import Replayed
 from gcn_cli.engine.support import Machine
-from gcn_cli.engine.windows import BAND, move_bands, parts, windowed_gradient
+from gcn_cli.engine.windows import BAND, gradient_by_windows, move_bands, parts, windowed_gradient
 
 __all__ = [
     "BAND",
@@ -41,6 +41,7 @@ __all__ = [
     "describe",
     "facts",
     "free_memory",
+    "gradient_by_windows",
     "is_out_of_memory",
     "likelihood_gradient",
     "make_basis",

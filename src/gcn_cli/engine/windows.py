@@ -65,6 +65,27 @@ def windowed_gradient(
     return out
 
 
+def gradient_by_windows(
+    gradient: Callable[[Tensor], Tensor],
+    torus: Tensor,
+    channels: int,
+    reach: int,
+    stride: int,
+    shift: tuple[int, int],
+    side: int,
+) -> Tensor:
+    """Grad h (N, ``channels``, H, W) of a whole torus, band by band; see `windowed_gradient`."""
+    height = torus.shape[-2]
+    out = torus.new_empty(len(torus), channels, *torus.shape[-2:])
+    for first, last in parts(height, BAND):
+        start, stop = window(first, last, reach, stride, shift[0])
+        rows = torus.index_select(-2, torch.arange(start, stop, device=torus.device) % height)
+        out[..., first:last, :] = windowed_gradient(
+            gradient, rows, channels, start, (first, last), reach, stride, shift, side
+        )
+    return out
+
+
 def move_bands(
     canvas: Tensor,
     reach: int,

@@ -17,7 +17,7 @@ from gcn_cli.run.gallery import artist_of, draw
 from gcn_cli.run.progress import Progress
 from gcn_cli.run.sampling import Artist, Frame, Request, fit_canvas
 from gcn_cli.texture.denoise import Denoiser
-from gcn_cli.texture.draw import WINDOW, Model, opener
+from gcn_cli.texture.draw import Model, opener
 from gcn_cli.texture.observed import Observation, Observing, mirrored
 
 UPSCALES = (1, 2, 4)
@@ -97,19 +97,13 @@ class RestoreArtist:
         """A torus (H, W) with room around the picture.
 
         Raises:
-            UsageError: one that would be cut into windows.
+            UsageError: sides out of range.
         """
         room = max(_MARGIN, math.ceil(_BLURS * self.damage.blur))
         wide = replace(request, height=request.height + room, width=request.width + room)
         step = math.lcm(self.model.multiple, self.damage.upscale)
         least = self.model.net.receptive_field * self.model.sizes[0].reduction
-        canvas = fit_canvas(wide, step, least)
-        if max(canvas) > WINDOW:
-            raise UsageError(
-                f"a picture is restored whole, on sides of at most {WINDOW - room} px; "
-                f"this one would have {request.width}x{request.height}: cut it"
-            )
-        return canvas
+        return fit_canvas(wide, step, least)
 
     def batch(self, request: Request, machine: Machine, wanted: int | None) -> int:
         """Chains at once."""

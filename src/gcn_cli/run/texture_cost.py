@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gcn_cli.engine import Machine
 from gcn_cli.field.network import NoiseNet
-from gcn_cli.texture.draw import WINDOW, Model
+from gcn_cli.texture.denoise import WINDOW
+from gcn_cli.texture.draw import Model
 from gcn_cli.texture.learn import ACTS, Act, begin, learn
 from gcn_cli.texture.plan import Plan, SizePlan
 

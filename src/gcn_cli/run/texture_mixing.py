@@ -18,7 +18,7 @@ from gcn_cli.run.checkpoint import Checkpoint
 from gcn_cli.run.sampling import Frame, Request
 from gcn_cli.run.texture_sampling import TextureArtist
 from gcn_cli.texture.denoise import Mixture, Part
-from gcn_cli.texture.draw import WINDOW, Model, opener
+from gcn_cli.texture.draw import Model, opener
 from gcn_cli.texture.pyramid import shrink
 
 Blend = Literal["patches", "product"]
@@ -110,15 +110,8 @@ class MixArtist:
         return self.first.usual
 
     def canvas(self, request: Request) -> tuple[int, int]:
-        """See `TextureArtist.canvas`; a mixture is drawn whole.
-
-        Raises:
-            UsageError: a canvas that would be cut into windows.
-        """
-        canvas = self.first.canvas(request)
-        if max(canvas) > WINDOW:
-            raise UsageError(f"a mixture is drawn whole, on sides of at most {WINDOW} px")
-        return canvas
+        """See `TextureArtist.canvas`."""
+        return self.first.canvas(request)
 
     def batch(self, request: Request, machine: Machine, wanted: int | None) -> int:
         """Chains at once."""

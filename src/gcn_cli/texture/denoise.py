@@ -14,8 +14,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gcn_cli.engine import Sampler
+from gcn_cli.engine import Sampler, gradient_by_windows
 from gcn_cli.field.ladder import reconstruct
+
+WINDOW = 1024
+"""Side, px, above which a network sees a canvas window by window."""
 
 
 class Denoiser(Protocol):
@@ -26,7 +29,7 @@ class Denoiser(Protocol):
 
     @property
     def sampler(self) -> Sampler | None:
-        """The field, for canvases that are moved window by window; None: it cannot be."""
+        """The field, for large canvases that are moved in place; None: D is held whole."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,35 @@ class OneField:
     """The denoiser of one model's field at one size."""
 
     sampler: Sampler
+    window: int = WINDOW
 
     def __call__(self, y: Tensor, s: float, given: Tensor | None, shift: tuple[int, int]) -> Tensor:
-        """See `Denoiser`."""
+        """See `Denoiser`; above ``window`` px a side the network sees windows."""
+        if max(y.shape[-2:]) > self.window:
+            return self._by_windows(y, s, given, shift)
         dy, dx = shift
         told = torch.full((len(y),), s, device=y.device)
         known = None if given is None else torch.roll(given, (dy, dx), (-2, -1))
         d = reconstruct(self.sampler, torch.roll(y, (dy, dx), (-2, -1)), told, known)
         return torch.roll(d, (-dy, -dx), (-2, -1))
+
+    def _by_windows(
+        self, y: Tensor, s: float, given: Tensor | None, shift: tuple[int, int]
+    ) -> Tensor:
+        net = self.sampler.net
+
+        def gradient(torus: Tensor, told: Tensor) -> Tensor:
+            return gradient_by_windows(
+                lambda piece: self.sampler.window(piece, told),
+                torus,
+                y.shape[1],
+                net.reach,
+                net.total_stride,
+                shift,
+                self.window,
+            )
+
+        return reconstruct(gradient, y, torch.full((len(y),), s, device=y.device), given)
 
 
 @dataclass(frozen=True)
@@ -65,7 +89,7 @@ class Mixture:
 
     @property
     def sampler(self) -> None:
-        """Windows of a mixture are not cut."""
+        """D of a mixture is held whole."""
         return
 
     def __call__(self, y: Tensor, s: float, given: Tensor | None, shift: tuple[int, int]) -> Tensor:
@@ -79,4 +103,4 @@ class Mixture:
         return total
 
 
-__all__ = ["Denoiser", "Mixture", "OneField", "Part"]
+__all__ = ["WINDOW", "Denoiser", "Mixture", "OneField", "Part"]

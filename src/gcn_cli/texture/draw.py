@@ -21,14 +21,11 @@ from torch import Tensor
 
 from gcn_cli.engine import BAND, Machine, NoiseSource, open_engine, parts
 from gcn_cli.field.network import NoiseNet, Weights
-from gcn_cli.texture.denoise import Denoiser, OneField
+from gcn_cli.texture.denoise import WINDOW, Denoiser, OneField
 from gcn_cli.texture.held import Held
 from gcn_cli.texture.place import place_maps
 from gcn_cli.texture.pyramid import enlarge_rows, enlarge_torus, shrink
 from gcn_cli.texture.rung import FACTOR, KEPT, Mover, rungs
-
-WINDOW = 1024
-"""Side, px, above which a canvas is moved window by window."""
 
 
 @dataclass(frozen=True)
@@ -124,18 +121,19 @@ def chain(
     Yields y before every step, and in the end the last reconstruction, as y at level 0.
     """
     levels = model.sizes[size].levels.tolist()
-    net, stride, large = model.net, model.net.total_stride, max(y.shape[-2:]) > window
+    net, stride = model.net, model.net.total_stride
+    in_place = denoiser.sampler if max(y.shape[-2:]) > window else None
     mover = Mover(noise, f"anneal/{size}", temperature, held)
     earlier: Tensor | None = None
-    given = None if coarser is None or large else enlarge_torus(coarser, FACTOR)
+    given = None if coarser is None or in_place is not None else enlarge_torus(coarser, FACTOR)
     if model.place is not None:
         given = place_maps(len(y), (y.shape[-2], y.shape[-1]), y.device)
     for rung in rungs(levels, model.stays(size, patience), first):
         dy, dx = noise.integers(f"phase/{size}", rung.number, (stride, stride))
-        if large:
+        if in_place is not None:
             if not rung.stays:
                 yield Step(size, rung.index, rung.s, y, None)
-            earlier = mover.move_windows(net, denoiser, y, coarser, earlier, rung, (dy, dx), window)
+            earlier = mover.move_windows(net, in_place, y, coarser, earlier, rung, (dy, dx), window)
             continue
         d = denoiser(y, rung.s, given, (dy, dx))
         d = d if held is None else held.put(d)
@@ -242,7 +240,7 @@ def draw(
     """
     if any(n % model.multiple for n in canvas):
         raise ValueError(f"sides are multiples of {model.multiple} px, not {canvas}")
-    opened = denoisers or opener(model, machine)
+    opened = denoisers or opener(model, machine, window)
     held, begin = conditions.held, conditions.begin
     below: Tensor | None = None
     for index, size in enumerate(model.sizes):
@@ -265,13 +263,13 @@ def draw(
             yield step
 
 
-def opener(model: Model, machine: Machine) -> Callable[[int], OneField]:
-    """What opens the field of each size on a machine."""
+def opener(model: Model, machine: Machine, window: int = WINDOW) -> Callable[[int], OneField]:
+    """What opens the field of each size on a machine; see `OneField` for ``window``."""
     engine = open_engine(model.net, machine.device, machine.dtype)
 
     def opened(index: int) -> OneField:
         weights = model.sizes[index].weights.map(lambda t: t.to(machine.device))
-        return OneField(engine.opened(weights))
+        return OneField(engine.opened(weights), window)
 
     return opened
 

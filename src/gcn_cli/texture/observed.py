@@ -124,7 +124,7 @@ class Observing:
 
     @property
     def sampler(self) -> None:
-        """Windows are not cut."""
+        """D is held whole: what is observed bears on all of it at once."""
         return
 
     def __call__(self, y: Tensor, s: float, given: Tensor | None, shift: tuple[int, int]) -> Tensor:

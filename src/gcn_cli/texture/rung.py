@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gcn_cli.engine import NoiseSource, move_bands, windowed_gradient
+from gcn_cli.engine import NoiseSource, Sampler, move_bands, windowed_gradient
 from gcn_cli.field.ladder import extrapolated, langevin_step, step_down
 from gcn_cli.field.network import NoiseNet, beside
-from gcn_cli.texture.denoise import Denoiser
 from gcn_cli.texture.held import Held
 from gcn_cli.texture.pyramid import enlarge_rows
 
@@ -100,7 +99,7 @@ class Mover:
     def move_windows(
         self,
         net: NoiseNet,
-        denoiser: Denoiser,
+        sampler: Sampler,
         y: Tensor,
         coarser: Tensor | None,
         earlier: Tensor | None,
@@ -118,10 +117,6 @@ class Mover:
             kept = None
         else:
             kept = torch.empty_like(y, dtype=KEPT) if earlier is None else earlier
-
-        sampler = denoiser.sampler
-        if sampler is None:
-            raise ValueError(f"a mixture is drawn whole, on sides of {window} px at most")
 
         def gradient(piece: Tensor) -> Tensor:
             return sampler.window(piece, told.expand(len(piece)))
