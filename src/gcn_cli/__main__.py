@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 
 def main() -> None:
     """Run the command line; whatever goes wrong unforeseen is one sentence, too."""
-    from gcn_cli.cli.app import app, wants_traceback
+    from gcn_cli.cli.streams import READER_LEFT, drop_results, settle_streams
+
+    settle_streams()
+    try:
+        code = _called()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        drop_results()
+        code = READER_LEFT
+    except Exception as error:
+        code = _told(error)
+        drop_results()  # what is left may be what failed
+    sys.exit(code)
+
+
+def _called() -> int:
+    """The exit code of the command."""
+    from gcn_cli.cli.app import app
 
     try:
         app(prog_name="gcn")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of stdout left; nothing more can be told there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        if wants_traceback(sys.argv[1:]):
-            raise
-        kind = "" if isinstance(error, OSError) else f"unexpected {type(error).__name__}: "
-        sys.stderr.write(f"error: {kind}{error} (--debug shows where)\n")
-        sys.exit(1)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer makes an exit code of 1 of it
+            raise end.__context__ from None
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _told(error: Exception) -> int:
+    """Tell what nobody foresaw; the exit code."""
+    from gcn_cli.cli.app import wants_traceback
+    from gcn_cli.errors import DeviceError
+
+    if wants_traceback(sys.argv[1:]):
+        raise error
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        sys.stderr.write("error: out of memory; ask for less at once, or for a smaller picture\n")
+        return DeviceError.exit_code
+    what = f"unexpected {type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        what = f"{error.filename or 'a file or stdout'}: {error.strerror or error}"
+    sys.stderr.write(f"error: {what} (--debug shows where)\n")
+    return 1
 
 
 if __name__ == "__main__":

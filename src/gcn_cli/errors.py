@@ -7,7 +7,7 @@
     ├── CheckpointError      2    a checkpoint that is missing, damaged, foreign or hostile
     ├── DeviceError          2    hardware or memory that was asked for and is not there
     ├── DivergenceError      3    learning or sampling that ran away beyond repair
-    └── Interrupted        130    stopped by Ctrl-C (130) or SIGTERM (143), after saving
+    └── Interrupted        130    stopped by Ctrl-C (130), SIGTERM (143) or SIGHUP (129)
 
 The message of each is one sentence for the user: what is wrong, with which file or key, and, where
 there is one, the way out.
@@ -67,7 +67,7 @@ class Interrupted(GcnError):  # noqa: N818 - a request of the user, not a failur
 
     Args:
         message: one sentence, saying what was saved and where.
-        signal_exit_code: 130 for Ctrl-C (SIGINT), 143 for SIGTERM.
+        signal_exit_code: 130 for Ctrl-C (SIGINT), 143 for SIGTERM, 129 for SIGHUP.
 
     Attributes:
         signal_exit_code: the shell's convention, 128 plus the signal's number.

@@ -9,7 +9,14 @@ import pytest
 
 from gcn_cli import __version__
 from gcn_cli.errors import GcnError
-from gcn_cli.run.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
+from gcn_cli.run.rundir import (
+    append_jsonl,
+    clear_scratch,
+    create_run_dir,
+    cut_metrics,
+    read_jsonl,
+    write_meta,
+)
 
 
 def test_numbers_rise_whatever_the_name(tmp_path):
@@ -90,12 +97,59 @@ def test_a_torn_last_line_is_left_out_and_later_ones_survive(tmp_path, cut):
     assert read_jsonl(path) == [{"k": 1}, {"k": 3}]
 
 
-@pytest.mark.parametrize("foreign", ["hello\n", "[1, 2]\n", '{"a": 1} {"b": 2}\n', "3\n"])
-def test_a_foreign_file_is_refused(tmp_path, foreign):
+FOREIGN = ["hello", "[1, 2]", '{"a": 1} {"b": 2}', "3", "}", "[" * 100_000]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_foreign_lines_are_left_out(tmp_path, foreign):
     path = tmp_path / "m.jsonl"
-    path.write_text('{"k": 1}\n' + foreign)
-    with pytest.raises(GcnError, match="line 2"):
-        read_jsonl(path)
+    path.write_text('{"k": 1}\n' + foreign + '\n{"k": 2}\n')
+    assert read_jsonl(path) == [{"k": 1}, {"k": 2}]
+
+
+UNCOUNTED = ["{}", '{"done": null}', '{"done": "2"}', '{"done": true}', '{"done": 1e999}']
+
+
+@pytest.mark.parametrize("foreign", FOREIGN + UNCOUNTED)
+def test_metrics_are_cut_to_what_a_run_wrote_up_to_its_checkpoint(tmp_path, foreign):
+    path = tmp_path / "m.jsonl"
+    records = [{"done": k, "gap": k / 2} for k in (1, 2, 3)]
+    lines = [json.dumps(record) for record in records]
+    path.write_text("\n".join([lines[0], foreign, '{"done": 2, "ga', "", *lines[1:]]) + "\n")
+    assert cut_metrics(path, 2) == 1
+    assert read_jsonl(path) == records[:2]
+    assert path.read_text() == "".join(f"{line}\n" for line in lines[:2])
+
+
+def test_what_json_cannot_say_is_null_in_cut_metrics_too(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"done": 1, "gap": NaN}\n')
+    assert cut_metrics(path, 1) == 0
+    assert path.read_text() == '{"done": 1, "gap": null}\n'
+
+
+def test_scratch_of_a_runs_own_files_goes_and_nothing_else(tmp_path):
+    ours = ["run.{}.pt", "meta.{}.json", "samples-000123.{}.png", "config.{}.yaml"]
+    others = ["mine.{}.png", "samples.{}.png", "runs.{}.pt"]
+    for name in ours + others:
+        (tmp_path / f".{name.format('0123456789ab.tmp')}").touch()
+    kept = {".run.pt", ".run.tmp.pt", ".lock", "run.pt", ".run.0123456789abc.tmp.pt"}
+    for name in kept:
+        (tmp_path / name).touch()
+    clear_scratch(tmp_path)
+    left = {f".{name.format('0123456789ab.tmp')}" for name in others}
+    assert {path.name for path in tmp_path.iterdir()} == left | kept
+
+
+def test_the_scratch_that_is_removed_is_the_one_that_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("pathlib.Path.unlink", lambda *_, **__: None)  # killed: nobody clears up
+    monkeypatch.setattr("os.fsync", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_meta(tmp_path, [])
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.undo()
+    clear_scratch(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_meta_tells_what_is_needed_to_repeat_the_run(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcn_cli.cli.options import Checkpoint, Device, Precision, Quiet, examples, say
+from gcn_cli.cli.streams import result_bytes
 from gcn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def synthesize(
     for number, drawn in pictures:
         picture = drawn if request.kept is None else request.kept.put(drawn)
         if stream:
-            sys.stdout.buffer.write(gallery.encoded(number, picture))
+            result_bytes(gallery.encoded(number, picture))
         else:
             gallery.add(number, picture)
     if film is not None and video is not None:

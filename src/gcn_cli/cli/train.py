@@ -10,6 +10,7 @@ import typer
 
 from gcn_cli.cli.options import Device, Precision, Quiet, examples, parse_duration, say
 from gcn_cli.cli.signals import stopping
+from gcn_cli.cli.streams import result as print_result
 from gcn_cli.errors import DivergenceError, GcnError, ImageError, Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -83,6 +84,12 @@ def train(
         str | None,
         typer.Option("--max-time", metavar="1h30m", help="Save and stop after this time in all."),
     ] = None,
+    save_every: Annotated[
+        str,
+        typer.Option(
+            "--save-every", metavar="60s", help="Time between checkpoints, at most; 0: any."
+        ),
+    ] = "60s",
     resume: Annotated[
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Go on with a run; --set may extend it."),
@@ -103,10 +110,11 @@ def train(
     Prints the folder of every finished run: checkpoint, config, metrics and grids of samples.
     Of several images, one that cannot be used is told and left out. Ctrl-C, SIGTERM and --max-time
     save first; --resume goes on. Exit codes: 0 done or out of time, 1 an image was left out, 2
-    wrong usage, 3 diverged, 130 or 143 interrupted.
+    wrong usage, 3 diverged, 129, 130 or 143 interrupted.
     """
     started = time.monotonic()
     deadline = started + parse_duration(max_time) if max_time else None
+    interval = parse_duration(save_every) if save_every.strip() not in ("0", "0s") else 0.0
     overrides = [*(sets or [])]
     if resume is not None:
         _refuse_beside_resume(
@@ -126,7 +134,7 @@ def train(
                 "--dry-run": dry_run,
             }
         )
-        _resume(resume, overrides, device, precision, deadline, quiet)
+        _resume(resume, overrides, device, precision, deadline, interval, quiet)
         return
     overrides += [] if each is None else [f"images.mode={'each' if each else 'joint'}"]
     overrides += ["images.flatten=true"] if flatten else []
@@ -154,7 +162,7 @@ def train(
         courses = _without_finished(courses, out, quiet)
     stop = Stop(deadline)
     with stopping(stop):
-        _train_all(courses, out, machine, stop, quiet)
+        _train_all(courses, out, machine, stop, interval, quiet)
     _end(skipped, len(exemplars))
 
 
@@ -227,7 +235,9 @@ def _parse_crop(text: str) -> tuple[int, int, int, int]:
     return left, top, width, height
 
 
-def _train_all(courses: list[Course], out: Path, machine: Machine, stop: Stop, quiet: bool) -> None:
+def _train_all(
+    courses: list[Course], out: Path, machine: Machine, stop: Stop, interval: float, quiet: bool
+) -> None:
     from gcn_cli.run.experiment import train_job
     from gcn_cli.run.progress import make_progress
 
@@ -241,7 +251,8 @@ def _train_all(courses: list[Course], out: Path, machine: Machine, stop: Stop, q
             say(f"time is up; not begun: {names}", quiet)
             break
         try:
-            _tell(train_job(course, out, machine, make_progress(quiet), stop), quiet)
+            progress = make_progress(quiet)
+            _tell(train_job(course, out, machine, progress, stop, save_every=interval), quiet)
         except DivergenceError as error:
             if len(courses) == 1:
                 raise
@@ -259,22 +270,22 @@ def _resume(
     device: str,
     precision: str,
     deadline: float | None,
+    interval: float,
     quiet: bool,
 ) -> None:
     from gcn_cli.engine import choose_machine, describe
-    from gcn_cli.run.checkpoint import load_checkpoint
     from gcn_cli.run.config import resolve
-    from gcn_cli.run.experiment import Stop, resume_job
+    from gcn_cli.run.experiment import Stop, load_run, resume_job
     from gcn_cli.run.progress import make_progress
 
     folder = folder if folder.is_dir() else folder.parent
-    saved = load_checkpoint(folder)  # a missing or damaged one is the first thing to tell
+    saved = load_run(folder)  # a missing or damaged one is the first thing to tell
     machine = choose_machine(device, precision, saved.config.precision)
     config = resolve(None, folder / "config.yaml", overrides) if overrides else None
     say(f"{folder} on {describe(machine)}", quiet)
     stop = Stop(deadline)
     with stopping(stop):
-        result = resume_job(folder, config, machine, make_progress(quiet), stop)
+        result = resume_job(folder, config, machine, make_progress(quiet), stop, interval)
     if result.already:
         say(f"{folder} is complete already; extend it with --set {result.more}=...", quiet)
     _tell(result, quiet)
@@ -282,7 +293,7 @@ def _resume(
 
 def _tell(result: TrainResult, quiet: bool) -> None:
     if result.complete:
-        typer.echo(str(result.folder))
+        print_result(str(result.folder))
     else:
         say(f"time is up; go on with: gcn train --resume {result.folder}", quiet)
 

@@ -76,7 +76,8 @@ def has_bfloat16() -> bool:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error means that memory ran out, of a device or of the host."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "allocate memory" in str(error)
 
 
 def free_memory(device: torch.device) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ def atomic_write(path: str | Path, write: Callable[[Path], None]) -> None:
         write: writes a new file beside it, of the same suffix.
 
     Raises:
-        OSError: the file cannot be written; an old file is then left as it was.
+        OSError: the file, which it names, cannot be written; an old one is left as it was.
     """
     path = Path(path)
     # In the same folder, since a rename is atomic only within one file system.
@@ -26,9 +28,23 @@ def atomic_write(path: str | Path, write: Callable[[Path], None]) -> None:
         with scratch.open("rb+") as file:
             os.fsync(file.fileno())
         scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+_SCRATCH = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{12}\.tmp(\.\w+)?")
+
+
+def remove_scratch(folder: Path, stems: re.Pattern[str]) -> None:
+    """Remove what writers of files with such stems left in a folder when they were killed."""
+    for path in folder.iterdir():
+        found = _SCRATCH.fullmatch(path.name)
+        if found is not None and stems.fullmatch(found["stem"]):
+            path.unlink(missing_ok=True)
 
 
 def atomic_write_bytes(path: str | Path, data: bytes) -> None:

@@ -5,7 +5,7 @@ channel for greyscale and three (red, green, blue) for colour. Values outside 0.
 inside a chain; they are clamped only when a picture is written as integers.
 """
 
-from gcn_cli.images.disk import atomic_write, atomic_write_bytes, atomic_write_text
+from gcn_cli.images.disk import atomic_write, atomic_write_bytes, atomic_write_text, remove_scratch
 from gcn_cli.images.find import IMAGE_SUFFIXES, find_images, sort_out
 from gcn_cli.images.picture import DEPTHS, ROLES, Crop, Depth, Picture, Role
 from gcn_cli.images.read import load_image, read_picture
@@ -45,6 +45,7 @@ __all__ = [
     "load_image",
     "png_bytes",
     "read_picture",
+    "remove_scratch",
     "save_picture",
     "save_png",
     "sort_out",

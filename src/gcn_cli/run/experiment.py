@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
+import shlex
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,19 +18,21 @@ from typing import Any
 
 from gcn_cli.engine import Machine, is_out_of_memory
 from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted
-from gcn_cli.images.files import atomic_write_text, save_png
-from gcn_cli.images.sheets import image_grid
-from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gcn_cli.images.files import atomic_write_text
+from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint
 from gcn_cli.run.clock import Clock, clock_text
 from gcn_cli.run.config import dump
 from gcn_cli.run.course import Course, State, Told
+from gcn_cli.run.desk import Desk, open_folder, save, writing
 from gcn_cli.run.jobs import Job
 from gcn_cli.run.kinds import open_course
+from gcn_cli.run.lock import locked
 from gcn_cli.run.progress import Progress
-from gcn_cli.run.rundir import append_jsonl, create_run_dir, read_jsonl, write_meta
+from gcn_cli.run.rundir import clear_scratch, create_run_dir, cut_metrics
 from gcn_cli.run.schema import Config
 
-_REALS = 16
+SAVE_EVERY = 60.0
+"""Seconds between two checkpoints, unless the user says otherwise."""
 
 
 @dataclass
@@ -63,35 +66,31 @@ def train_job(
     progress: Progress,
     stop: Stop,
     argv: Sequence[str] = (),
+    save_every: float = SAVE_EVERY,
 ) -> TrainResult:
-    """Learn one model in a new run folder below ``out``."""
+    """Learn one model in a new run folder below ``out``.
+
+    The checkpoint is written before the first update, and every ``save_every`` seconds; 0: only
+    as often as the config says.
+
+    Raises:
+        GcnError: the folder or its checkpoint cannot be written.
+        Interrupted: a signal came; all that was learned is saved.
+    """
     asked = course.config
     course, lowered = course.fitted(machine)
     if lowered:
         progress.message(lowered)
     folder = create_run_dir(out, course.job.name)
-    open_folder(folder, course.config, asked, course.job, machine, argv)
-    return _run(course, course.begin(machine.device), folder, machine, progress, stop)
-
-
-def open_folder(
-    folder: Path,
-    config: Config,
-    asked: Config,
-    job: Job,
-    machine: Machine,
-    argv: Sequence[str] = (),
-) -> None:
-    """Write what a run folder holds before anything is learned.
-
-    ``asked`` is the config before its updates were lowered to keep a budget.
-    """
-    atomic_write_text(folder / "config.yaml", dump(config))
-    sources = [str(path) for path in job.sources]
-    extra = {"name": job.name, "images": sources, "device": str(machine.device)}
-    told = {"content": job.content, "asked": asked.model_dump(mode="json")}
-    write_meta(folder, list(argv) or sys.argv, {**extra, **told})
-    save_png(folder / "reals.png", image_grid(job.shown(list(job.observed[:_REALS]))))
+    with locked(folder):
+        try:
+            open_folder(folder, course.config, asked, course.job, machine, argv)
+            begun = course.begin(machine.device)
+            save(folder, course, begun)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # nothing that only looks like a run
+            raise
+        return _run(Desk(course, folder, machine, progress, save_every, begun), stop)
 
 
 def resume_job(
@@ -100,15 +99,50 @@ def resume_job(
     machine: Machine,
     progress: Progress,
     stop: Stop,
+    save_every: float = SAVE_EVERY,
 ) -> TrainResult:
     """Go on where a run stopped, in place; ``config`` replaces the stored one to extend it.
 
     Raises:
         CheckpointError: there is nothing to go on from.
         ConfigError: ``config`` changes what the saved state depends on.
+        UsageError: another process is at work in the folder.
+        GcnError, Interrupted: see `train_job`.
     """
     folder = folder if folder.is_dir() else folder.parent
-    saved = load_checkpoint(folder)
+    with locked(folder) as held:
+        course, state = _reopened(folder, config)
+        if course.complete(state):
+            return TrainResult(folder, complete=True, already=True, more=course.more)
+        if held:
+            clear_scratch(folder)
+        _tidy_metrics(folder / "metrics.jsonl", course.done(state), progress)
+        with writing(folder):
+            atomic_write_text(folder / "config.yaml", dump(course.config))
+            if config is not None:
+                _ask_anew(folder / "meta.json", course.config)
+        return _run(Desk(course, folder, machine, progress, save_every, state), stop)
+
+
+def load_run(folder: Path) -> Checkpoint:
+    """The checkpoint of a run that is to go on.
+
+    Raises:
+        CheckpointError: see `load_checkpoint`; where none was written yet, it tells what to do.
+    """
+    try:
+        return load_checkpoint(folder)
+    except CheckpointError as error:
+        argv = _read_meta(folder / "meta.json").get("argv")
+        if (folder / "run.pt").exists() or not isinstance(argv, list):
+            raise
+        words = shlex.join(["gcn", *map(str, argv[1:])])
+        raise CheckpointError(f"{error} to go on from; begin anew: {words}") from error
+
+
+def _reopened(folder: Path, config: Config | None) -> tuple[Course, State]:
+    """A run's course, under a new config if there is one, and where it stands."""
+    saved = load_run(folder)
     job = Job(
         folder.name,
         saved.observed,
@@ -120,16 +154,18 @@ def resume_job(
     course = open_course(config or saved.config, job)
     if config is not None:
         open_course(saved.config, job).check_extension(course, saved.state)
-    if course.complete(saved.state):
-        return TrainResult(folder, complete=True, already=True, more=course.more)
-    done = course.done(saved.state)
-    kept = [r for r in read_jsonl(folder / "metrics.jsonl") if r["done"] <= done]
-    text = "".join(json.dumps(record) + "\n" for record in kept)
-    atomic_write_text(folder / "metrics.jsonl", text)
-    atomic_write_text(folder / "config.yaml", dump(course.config))
-    if config is not None:
-        _ask_anew(folder / "meta.json", course.config)
-    return _run(course, saved.state, folder, machine, progress, stop)
+    return course, saved.state
+
+
+def _tidy_metrics(path: Path, done: int, progress: Progress) -> None:
+    """Drop what is newer than the checkpoint, and tell of lines that no run wrote."""
+    try:
+        foreign = cut_metrics(path, done)
+    except OSError as error:
+        progress.message(f"{path} cannot be renewed: {error.strerror}; left as it is")
+        return
+    if foreign:
+        progress.message(f"{path}: left out {foreign} lines that no run wrote")
 
 
 def _ask_anew(meta: Path, config: Config) -> None:
@@ -188,39 +224,34 @@ def _unequal(one: Any, other: Any, path: str = "") -> list[str]:
     ]
 
 
-def _run(
-    course: Course,
-    begun: State,
-    folder: Path,
-    machine: Machine,
-    progress: Progress,
-    stop: Stop,
-) -> TrainResult:
-    output, job = course.config.output, course.job
-    progress.start(course.total_updates, job.name)
-    clock = Clock()
-    state, beat = begun, course.beats(begun)
+def _run(desk: Desk, stop: Stop) -> TrainResult:
+    course, progress, name = desk.course, desk.progress, desk.course.job.name
+    output, state = course.config.output, desk.kept
+    _heed(stop, desk)
+    progress.start(course.total_updates, name)
+    clock, beat = Clock(), course.beats(state)
     try:
-        for now, told in _learned(course, begun, folder, machine):
+        for now, told in _learned(desk):
             state, last, beat = now, beat, course.beats(now)
+            complete = course.complete(state)
             clock.add(told.act, told.work)
-            record = {**told.record, "seconds": round(clock.elapsed, 3)}
-            append_jsonl(folder / "metrics.jsonl", record)
+            desk.note({**told.record, "seconds": round(clock.elapsed, 3)})
+            due = desk.is_late() or _due(output.checkpoint_every, last, beat)
+            if complete or stop.wanted or due:
+                desk.keep(state)
+            if complete or _due(output.grid_every, last, beat):
+                desk.show(state)
             left = {"left": clock_text(clock.left(course.ahead(state)))}
             progress.update(course.done(state), {**told.shown, **left})
             if told.event:
-                progress.message(f"{job.name}: {told.event}")
-            complete = course.complete(state)
-            if complete or _due(output.grid_every, last, beat):
-                _write_grid(folder, course, state, machine)
-            if complete or stop.wanted or _due(output.checkpoint_every, last, beat):
-                _save(folder, course, state)
+                progress.message(f"{name}: {told.event}")
             if stop.wanted and not complete:
-                _tell_interruption(folder, course, state, stop)
+                desk.keep(state)
+                _heed(stop, desk)
                 break
     finally:
         progress.close()
-    return TrainResult(folder, course.complete(state))
+    return TrainResult(desk.folder, course.complete(state))
 
 
 def _due(every: int, last: int, beat: int) -> bool:
@@ -228,50 +259,30 @@ def _due(every: int, last: int, beat: int) -> bool:
     return beat // every > last // every
 
 
-def _tell_interruption(folder: Path, course: Course, state: State, stop: Stop) -> None:
+def _heed(stop: Stop, desk: Desk) -> None:
+    """Stop at a signal; raises Interrupted."""
     if stop.signal_exit_code is not None:
+        folder, done = desk.folder, desk.course.done(desk.kept)
         raise Interrupted(
-            f"stopped after {course.done(state)} of {course.total_updates} updates; saved in "
+            f"stopped after {done} of {desk.course.total_updates} updates; saved in "
             f"{folder}, go on with: gcn train --resume {folder}",
             stop.signal_exit_code,
         )
 
 
-def _learned(
-    course: Course, begun: State, folder: Path, machine: Machine
-) -> Iterator[tuple[State, Told]]:
+def _learned(desk: Desk) -> Iterator[tuple[State, Told]]:
     """`Course.learn`, its failures told in the user's words; what was learned before is kept."""
-    last = begun
+    course, last = desk.course, desk.kept
     try:
-        for last, told in course.learn(begun, machine):
+        for last, told in course.learn(desk.kept, desk.machine):
             yield last, told
-    except RuntimeError as error:
+    except DivergenceError as error:
+        desk.note({"done": course.done(last), "event": str(error)})
+        desk.keep(last)
+        raise
+    except (RuntimeError, MemoryError) as error:
+        with contextlib.suppress(Exception):  # memory may not even suffice for this
+            desk.keep(last)
         if is_out_of_memory(error):
             raise DeviceError(f"out of memory; lower {course.spare(last)}") from error
         raise
-    except DivergenceError as error:
-        append_jsonl(folder / "metrics.jsonl", {"done": course.done(last), "event": str(error)})
-        if last.weights is not None and len(last.weights):
-            _save(folder, course, last)
-        raise
-
-
-def _save(folder: Path, course: Course, state: State) -> None:
-    job, complete = course.job, course.complete(state)
-    checkpoint = Checkpoint(
-        course.config,
-        job.observed,
-        job.mean,
-        state,
-        course.model(state),
-        complete,
-        job.known,
-        job.depth,
-        job.material,
-    )
-    save_checkpoint(folder / "run.pt", checkpoint)
-
-
-def _write_grid(folder: Path, course: Course, state: State, machine: Machine) -> None:
-    grid = image_grid(course.job.shown(course.pictures(state, machine)))
-    save_png(folder / f"samples-{course.done(state):06d}.png", grid)

@@ -18,7 +18,7 @@ from gcn_cli.run.jobs import Job
 from gcn_cli.run.plan import Subject, build_plan
 from gcn_cli.run.schema import FieldConfig
 from gcn_cli.texture.paper.guard import StepInfo
-from gcn_cli.texture.paper.learn import LearningState, begin, current_model, learn
+from gcn_cli.texture.paper.learn import LearningState, begun, current_model, learn
 from gcn_cli.texture.paper.model import Model
 from gcn_cli.texture.paper.plan import Plan
 
@@ -74,13 +74,13 @@ class FieldCourse:
         return "learning.updates"
 
     def begin(self, device: torch.device) -> LearningState:
-        """The state before the first update; weights are drawn when learning begins."""
-        return begin()
+        """The state before the first update."""
+        return begun(self.plan, self.job.observed, self.job.mean, Machine(device))
 
     def learn(self, state: LearningState, machine: Machine) -> Iterator[tuple[LearningState, Told]]:
         """Learn on from ``state``."""
-        begun = state_to(state, machine.device) if state.weights else state
-        for now, info in learn(self.plan, self.job.observed, self.job.mean, begun, machine):
+        here = state_to(state, machine.device)
+        for now, info in learn(self.plan, self.job.observed, self.job.mean, here, machine):
             yield now, self._tell(now, info)
 
     def _tell(self, state: LearningState, info: StepInfo) -> Told:

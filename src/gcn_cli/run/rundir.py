@@ -1,7 +1,8 @@
-"""The numbered run folder: its name, its `meta.json`, and the lines of its `metrics.jsonl`."""
+"""The numbered run folder: its name, its `meta.json`, the lines of its `metrics.jsonl`."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -14,7 +15,7 @@ from typing import Any
 
 from gcn_cli import __version__
 from gcn_cli.errors import GcnError
-from gcn_cli.images.files import atomic_write_text
+from gcn_cli.images.files import atomic_write_text, remove_scratch
 
 _NUMBERED = re.compile(r"(\d{5,})-")
 _ATTEMPTS = 1000
@@ -98,7 +99,7 @@ def append_jsonl(path: str | Path, record: Mapping[str, Any]) -> None:
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Reads the records that `append_jsonl` wrote, leaving out lines torn by a crash.
+    """Reads the records that `append_jsonl` wrote, leaving out whatever else is in the file.
 
     Args:
         path: the file.
@@ -107,27 +108,44 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
         The records in order; none for a missing file.
 
     Raises:
-        GcnError: a whole line, one that ends in a brace, is no JSON object: the file is not ours.
+        OSError: the file cannot be read.
     """
-    path = Path(path)
+    return [record for record in map(_parse, _lines(Path(path))) if record is not None]
+
+
+def cut_metrics(path: Path, done: int) -> int:
+    """Leaves the records of at most ``done`` updates in a file, and nothing else.
+
+    Returns:
+        How many lines no run wrote; what a crash tore apart does not count.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    lines = [line for line in _lines(path) if line.strip()]
+    torn = [line for line in lines if line.startswith("{") and not line.endswith("}")]
+    ours = [record for record in map(_parse, lines) if record is not None and _is_update(record)]
+    kept = [record for record in ours if record["done"] <= done]
+    atomic_write_text(path, "".join(json.dumps(_finite(record)) + "\n" for record in kept))
+    return len(lines) - len(torn) - len(ours)
+
+
+def _lines(path: Path) -> list[str]:
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    records = (_parse(line, path, number) for number, line in enumerate(lines, start=1))
-    return [record for record in records if record is not None]
+    return path.read_text(encoding="utf-8", errors="replace").split("\n")
 
 
-def _parse(line: str, path: Path, number: int) -> dict[str, Any] | None:
+def _parse(line: str) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
-        torn = not line.strip() or (line.startswith("{") and not line.endswith("}"))
-        if torn:
-            return None
-        raise GcnError(f"{path}, line {number}, is not a record: {error}") from error
-    if not isinstance(record, dict):
-        raise GcnError(f"{path}, line {number}, is not a record")
-    return record
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _is_update(record: Mapping[str, Any]) -> bool:
+    return isinstance(record.get("done"), int) and not isinstance(record["done"], bool)
 
 
 def _finite(value: Any) -> Any:
@@ -139,6 +157,17 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     return value
+
+
+# ------------------------------------------------------------------------- what was left
+
+_WRITTEN = re.compile(r"run|config|meta|metrics|reals|samples-\d+")
+
+
+def clear_scratch(folder: Path) -> None:
+    """Removes what processes that were killed while they wrote a run's files left of them."""
+    with contextlib.suppress(OSError):
+        remove_scratch(folder, _WRITTEN)
 
 
 # --------------------------------------------------------------------------------- the meta

@@ -55,6 +55,11 @@ def begin() -> LearningState:
     return LearningState(0, 0, (), (), Moments(), ChainState(torch.zeros(0)))
 
 
+def begun(plan: Plan, observed: Tensor, mean: Tensor, machine: Machine) -> LearningState:
+    """`begin`, its weights and chains drawn: what can be saved before the first update."""
+    return _enter_stage(Field(plan, observed, mean, machine), 0, begin())
+
+
 def _enter_stage(field: Field, stage: int, state: LearningState) -> LearningState:
     """The state before the first update of a stage; layers learned so far are kept."""
     plan = field.plan.stages[stage]
