@@ -77,8 +77,13 @@ def _changed(run, folder, **changes):
 
 
 def _json(result, code=0):
+    (told,) = _lines(result, code)
+    return told
+
+
+def _lines(result, code=0):
     assert result.exit_code == code, result.stderr
-    return json.loads(result.stdout)
+    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def _refused(result, sentence):
@@ -93,12 +98,12 @@ def _refused(result, sentence):
 
 def test_a_foreign_picture_is_stranger_than_an_own_one(gcn, runs, pictures):
     crops = pictures / "crops"
-    told = _json(gcn("score", crops, "--ckpt", runs["ash"], "--n", 8, "--json"))
-    assert told["samples"] == 8
-    by_name = {Path(one["image"]).stem: one for one in told["images"]}
+    told = _lines(gcn("score", crops, "--ckpt", runs["ash"], "--n", 8, "--json"))
+    assert [one["samples"] for one in told] == [8, 8]
+    by_name = {Path(one["image"]).stem: one for one in told}
     assert by_name["bark-crop"]["strangeness"] > 2 * by_name["ash-crop"]["strangeness"]
     assert (by_name["bark-crop"]["stranger"], by_name["bark-crop"]["share"]) == (0, 1 / 9)
-    for one in told["images"]:
+    for one in told:
         levels = one["levels"]
         assert [level["reduction"] for level in levels] == [2] * 6 + [1] * 6
         squares = [level["z"] ** 2 for level in levels]
@@ -112,8 +117,8 @@ def test_own_samples_are_not_strange(gcn, runs, tmp_path):
     drawn = gcn("synthesize", "--ckpt", runs["ash"], "--size", 64, "--seeds", "50-53", "-o", out)
     assert drawn.exit_code == 0, drawn.stderr
     files = sorted(out.glob("sample-*.png"))
-    told = _json(gcn("score", *files, "--ckpt", runs["ash"], "--n", 16, "--json"))
-    shares = sorted(one["share"] for one in told["images"])
+    told = _lines(gcn("score", *files, "--ckpt", runs["ash"], "--n", 16, "--json"))
+    shares = sorted(one["share"] for one in told)
     assert len(shares) == 4
     assert shares[-2] > 0.1  # by rank they are even between 0 and 1
 
@@ -123,7 +128,7 @@ def test_the_energy_is_that_of_inspect(gcn, runs, pictures):
     words = ("inspect", "--ckpt", runs["ash"], "--image", image, "--samples", 4, "--json")
     seen = _json(gcn(*words))["image"]["levels"]
     told = _json(gcn("score", image, "--ckpt", runs["ash"], "--n", 4, "--json"))
-    for mine, its in zip(told["images"][0]["levels"], seen, strict=True):
+    for mine, its in zip(told["levels"], seen, strict=True):
         assert (mine["reduction"], mine["s"]) == (its["reduction"], its["s"])
         assert mine["energy"] == pytest.approx(its["energy"], abs=0.1)  # of fewer draws of noise
 
@@ -158,10 +163,10 @@ def test_the_map_is_bright_where_the_flaw_is(gcn, runs, pictures, tmp_path):
 
 def test_crops_are_told_apart(gcn, runs, pictures):
     models = ("--ckpt", runs["ash"], "--ckpt", runs["bark"], "--ckpt", runs["grey"])
-    told = _json(gcn("classify", *models, pictures / "crops", pictures / "grey.png", "--json"))
-    assert list(told["models"]) == ["ash", "bark", "grey"]
-    assert [one["class"] for one in told["images"]] == ["ash", "bark", "grey"]
-    for one in told["images"]:
+    told = _lines(gcn("classify", *models, pictures / "crops", pictures / "grey.png", "--json"))
+    assert [one["class"] for one in told] == ["ash", "bark", "grey"]
+    for one in told:
+        assert list(one["models"]) == ["ash", "bark", "grey"]
         bits = one["bits_per_value"]
         assert min(bits, key=bits.get) == one["class"]
         assert sum(one["shares"].values()) == pytest.approx(1)
@@ -174,7 +179,7 @@ def test_the_same_noise_for_all_models(gcn, runs, pictures, tmp_path):
     twin.mkdir()
     save_checkpoint(twin / "run.pt", load_checkpoint(runs["ash"]))
     words = ("classify", "--ckpt", runs["ash"], "--ckpt", twin, pictures / "ash.png")
-    (one,) = _json(gcn(*words, "--json"))["images"]
+    one = _json(gcn(*words, "--json"))
     assert one["margin"] == 0
     assert set(one["shares"].values()) == {0.5}
 

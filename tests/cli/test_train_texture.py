@@ -297,7 +297,7 @@ def test_time_runs_out(gcn, box, tmp_path):
 def test_skip_existing_leaves_complete_runs_out(gcn, box, tmp_path):
     _train(gcn, box, tmp_path)
     result = _train(gcn, box, tmp_path, "--skip-existing", image="images")
-    assert result.stdout == f"{tmp_path / '00001-bark'}\n"
+    assert result.stdout == f"{tmp_path / '00000-ash'}\n{tmp_path / '00001-bark'}\n"
     assert f"ash: complete in {tmp_path / '00000-ash'}" in result.stderr
 
 

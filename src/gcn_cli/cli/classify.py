@@ -62,12 +62,13 @@ def classify(
         raise UsageError("a class is one of several: give --ckpt twice or more")
     machine = choose_machine(device, "auto")
     classes = named([(path, load_checkpoint(path)) for path in ckpt])
-    for one in classes:
-        _check(one)
+    for each in classes:
+        _check(each)
     files = [file for path in images for file in find_images(path)]
     found = judge(classes, files, machine, lowest, draws, seed)
     if as_json:
-        print_json(_data(classes, found))
+        for one in found:
+            print_json(_data(classes, one))
         return
     heads = ["image", "class", "share", "bits per value to the next"]
     rows = [
@@ -88,17 +89,12 @@ def _check(one: Class) -> None:
         )
 
 
-def _data(classes: list[Class], found: list[Classified]) -> dict[str, Any]:
+def _data(classes: list[Class], found: Classified) -> dict[str, Any]:
     return {
+        "image": found.file,
+        "class": found.name,
+        "shares": found.shares,
+        "bits_per_value": found.bits,
+        "margin": found.margin,
         "models": {one.name: one.path for one in classes},
-        "images": [
-            {
-                "image": one.file,
-                "class": one.name,
-                "shares": one.shares,
-                "bits_per_value": one.bits,
-                "margin": one.margin,
-            }
-            for one in found
-        ],
     }

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gcn_cli.cli.options import examples, print_json, say
+from gcn_cli.cli.options import complete_preset, examples, print_json, say
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +20,8 @@ app = typer.Typer(
 @app.command("list", epilog=examples("gcn config list"))
 def list_presets() -> None:
     """Print every preset and what it is for."""
-    from gcn_cli.run.config import preset_names, resolve
+    from gcn_cli.run.config import resolve
+    from gcn_cli.run.presets import preset_names
 
     names = preset_names()
     width = max((len(name) for name in names), default=0)
@@ -33,7 +34,12 @@ def list_presets() -> None:
     epilog=examples("gcn config show texture > mine.yaml", "gcn config show texture --explain"),
 )
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A preset or a YAML file.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE", help="A preset or a YAML file.", autocompletion=complete_preset
+        ),
+    ],
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the config."),
@@ -76,4 +82,4 @@ def print_schema() -> None:
     """Print the JSON schema of a config, by which editors check and complete it."""
     from gcn_cli.run.keys import json_schema
 
-    print_json(json_schema())
+    print_json(json_schema(), indent=2)

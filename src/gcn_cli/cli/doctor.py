@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 def doctor(as_json: AsJson = False) -> None:
     """Tell versions, device, memory and precision."""
     from gcn_cli.engine import facts
-    from gcn_cli.run.config import preset_folder, preset_names
+    from gcn_cli.run.presets import preset_folder, preset_names
 
     told = {**facts(), "preset_folder": str(preset_folder()), "presets": preset_names()}
     if as_json:

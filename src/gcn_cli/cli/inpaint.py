@@ -8,13 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcn_cli.cli.options import Device, Precision, Quiet, examples, say
+from gcn_cli.cli.options import (
+    AsJson,
+    Device,
+    Precision,
+    Quiet,
+    SkipExisting,
+    all_there,
+    check_existing,
+    complete_preset,
+    examples,
+    print_written,
+    say,
+)
 from gcn_cli.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from gcn_cli.engine import Machine
     from gcn_cli.run.checkpoint import Checkpoint
     from gcn_cli.run.completion import Source
+    from gcn_cli.run.outputs import Outputs, Written
     from gcn_cli.run.sampling import Tiling
 
 _INPAINT = examples(
@@ -38,7 +51,12 @@ Run = Annotated[
 ]
 Config = Annotated[
     str | None,
-    typer.Option("--config", metavar="NAME|FILE", help="A preset to learn with, without --ckpt."),
+    typer.Option(
+        "--config",
+        metavar="NAME|FILE",
+        help="A preset to learn with, without --ckpt.",
+        autocompletion=complete_preset,
+    ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Where a run folder goes, without --ckpt.")]
 Count = Annotated[int, typer.Option("--n", min=1, help="Answers, of seeds --seed and up.")]
@@ -71,7 +89,9 @@ class _Wanted:
     out: str | None
     depth: str | None
     overwrite: bool
+    skip: bool
     preview: bool
+    as_json: bool
     quiet: bool
     verb: str
     tile: Tiling = "none"
@@ -95,9 +115,11 @@ def inpaint(
     out: Out = None,
     depth: Depth = None,
     overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
     preview: Preview = False,
     device: Device = "auto",
     precision: Precision = "auto",
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Draw what is missing of a picture; what is known stays as it is.
@@ -110,8 +132,13 @@ def inpaint(
 
     room = None if pad is None else _parse_pad(pad)
     seeds = tuple(range(seed, seed + n))
-    wanted = _Wanted(image, seeds, out, depth, overwrite, preview, quiet, "inpainted")
+    wanted = _Wanted(
+        *(image, seeds, out, depth, overwrite, skip_existing, preview, as_json, quiet), "inpainted"
+    )
+    check_existing(overwrite, skip_existing)
     if ckpt is None:
+        if skip_existing and _is_done(wanted):
+            return
         _check_missing(image, mask, room)
         _check_out(out, overwrite)
     machine, saved, folder = _model(ckpt, config, runs, image, mask, device, precision, quiet)
@@ -136,9 +163,11 @@ def seamless(
     out: Out = None,
     depth: Depth = None,
     overwrite: Overwrite = False,
+    skip_existing: SkipExisting = False,
     preview: Preview = False,
     device: Device = "auto",
     precision: Precision = "auto",
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a picture tile: its middle stays as it is, a band at every seam is drawn anew.
@@ -151,8 +180,15 @@ def seamless(
     if tile not in _TILINGS:
         raise UsageError(f"--tile is one of {', '.join(_TILINGS)}, not '{tile}'")
     seeds = tuple(range(seed, seed + n))
-    wanted = _Wanted(image, seeds, out, depth, overwrite, preview, quiet, "seamless", tile)  # type: ignore[arg-type]
+    wanted = _Wanted(
+        *(image, seeds, out, depth, overwrite, skip_existing, preview, as_json, quiet),
+        "seamless",
+        tile,  # type: ignore[arg-type]
+    )
+    check_existing(overwrite, skip_existing)
     if ckpt is None:
+        if skip_existing and _is_done(wanted):
+            return
         _check_out(out, overwrite)
         _check_band(image, band)
     machine, saved, folder = _model(ckpt, config, runs, image, None, device, precision, quiet)
@@ -186,6 +222,22 @@ def _check_out(out: str | None, overwrite: bool) -> None:
 
     if out is not None and is_file_name(Path(out)) and Path(out).exists() and not overwrite:
         raise UsageError(f"{out} exists already; --overwrite replaces it")
+
+
+def _is_done(wanted: _Wanted) -> bool:
+    """Whether FILE is there, so that no model need be learned for it."""
+    from gcn_cli.images.files import read_picture
+    from gcn_cli.run.outputs import Written, is_file_name
+    from gcn_cli.run.sampling import Request
+
+    if wanted.out is None or not is_file_name(Path(wanted.out)):
+        raise UsageError("--skip-existing looks before a model is learned: give -o FILE, or --ckpt")
+    path = Path(wanted.out)
+    if not path.exists():
+        return False
+    height, width = read_picture(path).levels.shape[-2:]
+    made = [Written(path, "sample", wanted.seeds[0])]
+    return all_there(made, Request(width, height, wanted.seeds), wanted.as_json, wanted.quiet)
 
 
 def _parse_pad(text: str) -> tuple[int, int, int, int]:
@@ -276,8 +328,12 @@ def _complete(
     stem = wanted.image.stem if wanted.image.is_file() else wanted.image.resolve().name
     name = None if is_file_name(target) else f"{{stem}}-{wanted.verb}-seed{{seed}}"
     outputs = plan_outputs(saved, request, target, stem, wanted.depth, name, wanted.preview)
-    summary = _summary(outputs.files, saved.material is not None)
-    check_new([*outputs.every(), *summary], folder, wanted.overwrite, [wanted.image])
+    summary = _summary(outputs)
+    every = [*outputs.shown(request.seeds), *summary]
+    if wanted.skip and all_there(every, request, wanted.as_json, wanted.quiet):
+        return
+    replaced = wanted.overwrite or wanted.skip
+    check_new([one.path for one in every], folder, replaced, [wanted.image])
     gallery = Gallery(saved, request, machine, outputs)
     answers = []
     batch = artist.batch(request, machine, None)
@@ -287,16 +343,17 @@ def _complete(
         gallery.add(number, answer)
         answers += [answer] if summary else []
     gallery.add_grid()
-    for path, picture in zip(summary, mean_and_spread(answers) if summary else (), strict=True):
-        gallery.write(path, picture, depth=outputs.depth, role=outputs.role)
-    for path in gallery.paths:
-        typer.echo(str(path))
+    for one, whole in zip(summary, mean_and_spread(answers) if summary else (), strict=True):
+        gallery.write(one.path, whole, None, outputs.depth, outputs.role, one.what)
+    print_written(gallery.written, request, wanted.as_json)
 
 
-def _summary(files: tuple[Path, ...], is_material: bool) -> list[Path]:
+def _summary(outputs: Outputs) -> list[Written]:
     """Where mean and spread of several answers go; of a material nowhere."""
-    if len(files) < 2 or is_material:
+    from gcn_cli.run.outputs import Written
+
+    if len(outputs.files) < 2 or outputs.maps:
         return []
-    first = files[0]
-    stem = first.stem.rpartition("-seed")[0]
-    return [first.with_name(f"{stem}-{what}{first.suffix}") for what in ("mean", "spread")]
+    first = outputs.files[0]
+    stem, names = first.stem.rpartition("-seed")[0], ("mean", "spread")
+    return [Written(first.with_name(f"{stem}-{what}{first.suffix}"), what) for what in names]

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcn_cli.cli.options import Device, Precision, Quiet, examples
+from gcn_cli.cli.options import (
+    AsJson,
+    Device,
+    Precision,
+    Quiet,
+    SkipExisting,
+    check_existing,
+    examples,
+    left_to_draw,
+    print_written,
+)
 from gcn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,8 +67,10 @@ def mix(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
+    skip_existing: SkipExisting = False,
     device: Device = "auto",
     precision: Precision = "auto",
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Draw from several models at once: the product of their densities, each to its weight.
@@ -75,6 +87,7 @@ def mix(
     from gcn_cli.run.progress import make_progress
     from gcn_cli.run.texture_mixing import BLENDS, MixArtist, check_mixable, parse_part
 
+    check_existing(overwrite, skip_existing)
     if blend not in BLENDS:
         raise UsageError(f"--blend is one of {', '.join(BLENDS)}, not '{blend}'")
     named = [parse_part(text) for text in runs]
@@ -93,14 +106,15 @@ def mix(
     target = folder / "mixed" if out is None else Path(out)
     stem = "-".join(run_stem(path if path.is_dir() else path.parent) for path in paths)
     outputs = plan_outputs(every[0], request, target, stem, depth, _name(out, target))
-    check_new(outputs.every(), folder, overwrite, [] if share is None else [share])
+    outputs, request, kept = left_to_draw(outputs, request, skip_existing, quiet)
+    given = [] if share is None else [share]
+    check_new(outputs.every(), folder, overwrite or skip_existing, given)
     gallery = Gallery(every[0], request, machine, outputs)
     batch = artist.batch(request, machine, None)
     for number, picture in draw(artist, request, machine, make_progress(quiet), batch):
         gallery.add(number, picture)
     gallery.add_grid()
-    for path in gallery.paths:
-        typer.echo(str(path))
+    print_written([*kept, *gallery.written], request, as_json)
 
 
 def _request(

@@ -8,11 +8,15 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gcn_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from gcn_cli.run.outputs import Outputs, Written
+    from gcn_cli.run.sampling import Request
 
 Checkpoint = Annotated[
     Path, typer.Option("--ckpt", metavar="RUN", help="A run folder, or its run.pt.")
@@ -22,7 +26,12 @@ Precision = Annotated[
     str,
     typer.Option("--precision", help="auto, fp32, bf16 or tf32; auto takes bf16 where it is fast."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print every result as a line that is one JSON object.")
+]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave what is there already; print its path.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No words on stderr except errors.")]
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -31,6 +40,13 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\
 def examples(*lines: str) -> str:
     """The last paragraph of a help text; the marks keep its line breaks."""
     return "\b\n" + "\n".join(("Examples:", *(f"  {line}" for line in lines)))
+
+
+def complete_preset(incomplete: str) -> list[str]:
+    """What a shell offers where a preset is named; where it offers nothing, files."""
+    from gcn_cli.run.presets import preset_names
+
+    return [name for name in preset_names() if name.startswith(incomplete)]
 
 
 def say(text: str, quiet: bool = False) -> None:
@@ -53,9 +69,58 @@ def parse_duration(text: str) -> float:
     return total
 
 
-def print_json(data: Any) -> None:
-    """One JSON object on stdout; numbers that JSON has no word for become null."""
-    typer.echo(json.dumps(_plain(data), indent=2, ensure_ascii=False))
+def json_line(data: Any, indent: int | None = None) -> str:
+    """One JSON object, on one line; numbers that JSON has no word for become null."""
+    return json.dumps(_plain(data), indent=indent, ensure_ascii=False)
+
+
+def print_json(data: Any, indent: int | None = None) -> None:
+    """`json_line` on stdout."""
+    typer.echo(json_line(data, indent))
+
+
+def print_written(files: Sequence[Written], request: Request, as_json: bool) -> None:
+    """Paths of files on stdout, or what they are; ``size`` is that of one sample."""
+    size = f"{request.width}x{request.height}"
+    for one in files:
+        if as_json:
+            print_json({"path": one.path, "what": one.what, "seed": one.seed, "size": size})
+        else:
+            typer.echo(str(one.path))
+
+
+def check_existing(overwrite: bool, skip: bool) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        UsageError: existing files are to be replaced and left.
+    """
+    if overwrite and skip:
+        raise UsageError("--overwrite replaces what --skip-existing leaves; give one of them")
+
+
+def all_there(files: Sequence[Written], request: Request, as_json: bool, quiet: bool) -> bool:
+    """Whether all files of a call exist; then they are told like new ones."""
+    if not all(one.path.exists() for one in files):
+        return False
+    say(f"all {len(files)} files are there already", quiet)
+    print_written(files, request, as_json)
+    return True
+
+
+def left_to_draw(
+    outputs: Outputs, request: Request, skip: bool, quiet: bool
+) -> tuple[Outputs, Request, list[Written]]:
+    """Files and seeds that are still to be drawn, and the files that are left as they are."""
+    from gcn_cli.run.outputs import without_existing
+
+    if not skip:
+        return outputs, request, []
+    left, asked, kept = without_existing(outputs, request)
+    done = len(request.seeds) - len(asked.seeds)
+    if done:
+        say(f"{done} of {len(request.seeds)} samples are there already", quiet)
+    return left, asked, kept
 
 
 def _plain(value: Any) -> Any:

@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcn_cli.cli.options import Device, Precision, Quiet, examples, say
+from gcn_cli.cli.options import (
+    AsJson,
+    Device,
+    Precision,
+    Quiet,
+    SkipExisting,
+    all_there,
+    check_existing,
+    examples,
+    print_written,
+    say,
+)
 
 if TYPE_CHECKING:
     from gcn_cli.run.gallery import Gallery
+    from gcn_cli.run.outputs import Written
     from gcn_cli.run.progress import Progress
     from gcn_cli.run.restoration import RestoreArtist
 
@@ -57,8 +69,10 @@ def restore(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
+    skip_existing: SkipExisting = False,
     device: Device = "auto",
     precision: Precision = "auto",
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Undo noise, blur and reduction of a picture of the texture that a model knows.
@@ -75,10 +89,11 @@ def restore(
     from gcn_cli.images.files import read_picture
     from gcn_cli.run.checkpoint import load_checkpoint
     from gcn_cli.run.gallery import Gallery
-    from gcn_cli.run.outputs import check_new, is_file_name, plan_outputs
+    from gcn_cli.run.outputs import Written, check_new, is_file_name, plan_outputs
     from gcn_cli.run.progress import make_progress
     from gcn_cli.run.restoration import Damage, best_guess, restorer
 
+    check_existing(overwrite, skip_existing)
     damage = Damage(noise, blur, upscale)
     damage.check()
     saved = load_checkpoint(ckpt)
@@ -97,15 +112,18 @@ def restore(
         say(guess.note.replace("the exemplar", "the picture"), quiet)
     seeds = tuple(range(seed, seed + n))
     samples = replace(guess, files=_beside(guess.files[0], [f"seed{k}" for k in seeds]))
-    summary = _beside(guess.files[0], ["mean", "spread"] if n > 1 else [])
-    check_new([*guess.files, *samples.files, *summary], folder, overwrite, [image])
+    names = ["mean", "spread"] if n > 1 else []
+    summary = [*map(Written, _beside(guess.files[0], names), names)]
+    every = [Written(guess.files[0], "guess"), *samples.shown(seeds), *summary]
+    if skip_existing and all_there(every, request, as_json, quiet):
+        return
+    check_new([one.path for one in every], folder, overwrite or skip_existing, [image])
     machine = choose_machine(device, precision, saved.config.precision)
     gallery = Gallery(saved, replace(request, seeds=seeds), machine, samples)
     told = best_guess(saved, picture, damage, seed, machine, make_progress(quiet))
-    gallery.write(guess.files[0], told, depth=guess.depth, role=guess.role)
+    gallery.write(guess.files[0], told, depth=guess.depth, role=guess.role, what="guess")
     _add_samples(artist, gallery, summary, make_progress(quiet))
-    for path in gallery.paths:
-        typer.echo(str(path))
+    print_written(gallery.written, request, as_json)
 
 
 def _beside(file: Path, names: list[str]) -> tuple[Path, ...]:
@@ -114,7 +132,7 @@ def _beside(file: Path, names: list[str]) -> tuple[Path, ...]:
 
 
 def _add_samples(
-    artist: RestoreArtist, gallery: Gallery, summary: tuple[Path, ...], progress: Progress
+    artist: RestoreArtist, gallery: Gallery, summary: list[Written], progress: Progress
 ) -> None:
     """All samples, in the end their mean and spread."""
     from gcn_cli.run.completion import mean_and_spread
@@ -125,5 +143,5 @@ def _add_samples(
     for number, picture in draw(artist, gallery.request, machine, progress, batch):
         gallery.add(number, picture)
         samples += [picture] if summary else []
-    for path, picture in zip(summary, mean_and_spread(samples) if summary else (), strict=True):
-        gallery.write(path, picture, depth=outputs.depth, role=outputs.role)
+    for one, picture in zip(summary, mean_and_spread(samples) if summary else (), strict=True):
+        gallery.write(one.path, picture, None, outputs.depth, outputs.role, one.what)

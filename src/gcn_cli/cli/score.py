@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _EXAMPLES = examples(
     "gcn score photo.jpg --ckpt runs/00000-stones",
     "gcn score photo.jpg --ckpt runs/00000-stones --map odd.png",
-    "gcn score crops --ckpt runs/00000-stones --n 32 --json | jq '.images[].strangeness'",
+    "gcn score crops --ckpt runs/00000-stones --n 32 --json | jq .strangeness",
 )
 
 
@@ -77,8 +77,8 @@ def score(
     judge = Judge(saved.model, machine, Settings(chains=n, seed=seed), saved.material is None)
     found = [judge.score(picture) for picture in pictures]
     if as_json:
-        told = [_data(file, one) for file, one in zip(files, found, strict=True)]
-        print_json({"model": saved.fingerprint, "samples": n, "images": told})
+        for file, one in zip(files, found, strict=True):
+            print_json({**_data(file, one), "model": saved.fingerprint, "samples": n})
     else:
         for file, one in zip(files, found, strict=True):
             _print(file, one, alone=len(files) == 1)

@@ -9,12 +9,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcn_cli.cli.options import Checkpoint, Device, Precision, Quiet, examples, say
+from gcn_cli.cli.options import (
+    AsJson,
+    Checkpoint,
+    Device,
+    Precision,
+    Quiet,
+    SkipExisting,
+    check_existing,
+    examples,
+    left_to_draw,
+    print_written,
+    say,
+)
 from gcn_cli.cli.streams import result_bytes
 from gcn_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from gcn_cli.run.sampling import Request
+    from gcn_cli.images.video import Film
+    from gcn_cli.run.gallery import Gallery
+    from gcn_cli.run.sampling import Artist, Request
 
 _EXAMPLES = examples(
     "gcn synthesize --ckpt runs/00007-brick --size 512x384 --n 4",
@@ -69,6 +83,7 @@ def synthesize(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
+    skip_existing: SkipExisting = False,
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Samples at once; a matter of memory only.")
     ] = None,
@@ -102,6 +117,7 @@ def synthesize(
             "--strength", min=0, max=1, help="0: nothing of --guide or --init; by default 0.5."
         ),
     ] = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Draw fresh samples of any size.
@@ -115,17 +131,18 @@ def synthesize(
     from gcn_cli.engine import choose_machine
     from gcn_cli.images.video import Film, check_video
     from gcn_cli.run.checkpoint import load_checkpoint
-    from gcn_cli.run.gallery import Gallery, artist_of, draw
-    from gcn_cli.run.jobs import shown
-    from gcn_cli.run.outputs import check_new, is_file_name, plan_outputs, run_stem
-    from gcn_cli.run.progress import make_progress
+    from gcn_cli.run.gallery import Gallery, artist_of
+    from gcn_cli.run.outputs import Written, check_new, is_file_name, plan_outputs, run_stem
     from gcn_cli.run.sampling import USUAL
     from gcn_cli.run.steering import Steering, steered
 
     request = _request(size or str(USUAL), n, seed, seeds, tile, temperature)
+    check_existing(overwrite, skip_existing)
     stream = out == "-"
-    if stream and len(request.seeds) > 1:
-        raise UsageError(f"-o - writes one picture to stdout; {len(request.seeds)} were asked for")
+    if stream:
+        _check_stream(len(request.seeds), as_json)
+    if video is not None and skip_existing:
+        raise UsageError("--video films a chain that is drawn; leave out --skip-existing")
     if out is not None and not stream:
         is_file_name(Path(out))  # refuses before a checkpoint is read
     if video is not None:
@@ -142,27 +159,49 @@ def synthesize(
     folder = ckpt if ckpt.is_dir() else ckpt.parent
     target = folder / "synthesized" if out is None else Path("stdout.png" if stream else out)
     outputs = plan_outputs(saved, request, target, run_stem(folder), depth, name, preview)
+    outputs, request, kept = left_to_draw(outputs, request, skip_existing and not stream, quiet)
     films = [] if video is None else [video]
-    check_new([*([] if stream else outputs.every()), *films], folder, overwrite)
+    new = [*([] if stream else outputs.every()), *films]
+    check_new(new, folder, overwrite or skip_existing)
     if outputs.note:
         say(outputs.note, quiet)
     film = Film() if video is not None else None
     gallery = Gallery(saved, request, machine, outputs)
     at_once = artist.batch(request, machine, batch)
-    watch = None if film is None else lambda image: film.add(shown(saved.material, image))
-    pictures = draw(artist, request, machine, make_progress(quiet), at_once, watch)
+    _draw(artist, gallery, at_once, film, stream, quiet)
+    if film is not None and video is not None:
+        film.write(video)
+    if not stream:
+        made = [*kept, *gallery.written, *(Written(path, "film") for path in films)]
+        print_written(made, request, as_json)
+
+
+def _draw(
+    artist: Artist, gallery: Gallery, at_once: int, film: Film | None, stream: bool, quiet: bool
+) -> None:
+    """Every picture to its file, or the one to stdout."""
+    from gcn_cli.run.gallery import draw
+    from gcn_cli.run.jobs import shown
+    from gcn_cli.run.progress import make_progress
+
+    request, material = gallery.request, gallery.saved.material
+    watch = None if film is None else lambda image: film.add(shown(material, image))
+    pictures = draw(artist, request, gallery.machine, make_progress(quiet), at_once, watch)
     for number, drawn in pictures:
         picture = drawn if request.kept is None else request.kept.put(drawn)
         if stream:
             result_bytes(gallery.encoded(number, picture))
         else:
             gallery.add(number, picture)
-    if film is not None and video is not None:
-        film.write(video)
     if not stream:
         gallery.add_grid()
-        for path in (*gallery.paths, *films):
-            typer.echo(str(path))
+
+
+def _check_stream(count: int, as_json: bool) -> None:
+    if count > 1:
+        raise UsageError(f"-o - writes one picture to stdout; {count} were asked for")
+    if as_json:
+        raise UsageError("-o - writes the picture to stdout; leave out --json")
 
 
 def _request(

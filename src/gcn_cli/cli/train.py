@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gcn_cli.cli.options import Device, Precision, Quiet, examples, parse_duration, say
+from gcn_cli.cli.options import (
+    AsJson,
+    Device,
+    Precision,
+    Quiet,
+    complete_preset,
+    examples,
+    json_line,
+    parse_duration,
+    say,
+)
 from gcn_cli.cli.signals import stopping
 from gcn_cli.cli.streams import result as print_result
 from gcn_cli.errors import DivergenceError, GcnError, ImageError, Interrupted, UsageError
@@ -28,6 +39,15 @@ _EXAMPLES = examples(
     "gcn train --maps color=a.png --maps normal=b.png",
     "gcn train --resume runs/00007-brick --set likelihood.updates=80",
 )
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How runs are saved, seconds between two checkpoints, and told."""
+
+    save_every: float
+    as_json: bool
+    quiet: bool
 
 
 def register(app: typer.Typer) -> None:
@@ -55,11 +75,21 @@ def train(
         bool, typer.Option("--strict", help="Refuse all if one image cannot be used.")
     ] = False,
     config: Annotated[
-        str | None, typer.Option("--config", metavar="NAME|FILE", help="A preset or a YAML file.")
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="NAME|FILE",
+            help="A preset or a YAML file.",
+            autocompletion=complete_preset,
+        ),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", help="What --config FILE changes; by default 'texture'."),
+        typer.Option(
+            "--preset",
+            help="What --config FILE changes; by default 'texture'.",
+            autocompletion=complete_preset,
+        ),
     ] = None,
     sets: Annotated[
         list[str] | None,
@@ -95,8 +125,10 @@ def train(
         typer.Option("--resume", metavar="RUN", help="Go on with a run; --set may extend it."),
     ] = None,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave out what has a complete run in --out.")
+        bool,
+        typer.Option("--skip-existing", help="Leave what has a complete run in --out; print it."),
     ] = False,
+    as_json: AsJson = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the config and the cost; write nothing.")
     ] = False,
@@ -107,7 +139,7 @@ def train(
 
     Files such as rock_Color.png and rock_Normal.png are maps of one material: one model of both.
 
-    Prints the folder of every finished run: checkpoint, config, metrics and grids of samples.
+    Prints the folder of every complete run: checkpoint, config, metrics and grids of samples.
     Of several images, one that cannot be used is told and left out. Ctrl-C, SIGTERM and --max-time
     save first; --resume goes on. Exit codes: 0 done or out of time, 1 an image was left out, 2
     wrong usage, 3 diverged, 129, 130 or 143 interrupted.
@@ -115,6 +147,7 @@ def train(
     started = time.monotonic()
     deadline = started + parse_duration(max_time) if max_time else None
     interval = parse_duration(save_every) if save_every.strip() not in ("0", "0s") else 0.0
+    manner = _Manner(interval, as_json, quiet)
     overrides = [*(sets or [])]
     if resume is not None:
         _refuse_beside_resume(
@@ -134,7 +167,7 @@ def train(
                 "--dry-run": dry_run,
             }
         )
-        _resume(resume, overrides, device, precision, deadline, interval, quiet)
+        _resume(resume, overrides, device, precision, deadline, manner)
         return
     overrides += [] if each is None else [f"images.mode={'each' if each else 'joint'}"]
     overrides += ["images.flatten=true"] if flatten else []
@@ -159,10 +192,10 @@ def train(
     if verbose:
         _tell_courses(courses)
     if skip_existing:
-        courses = _without_finished(courses, out, quiet)
+        courses = _without_finished(courses, out, manner)
     stop = Stop(deadline)
     with stopping(stop):
-        _train_all(courses, out, machine, stop, interval, quiet)
+        _train_all(courses, out, machine, stop, manner)
     _end(skipped, len(exemplars))
 
 
@@ -236,7 +269,7 @@ def _parse_crop(text: str) -> tuple[int, int, int, int]:
 
 
 def _train_all(
-    courses: list[Course], out: Path, machine: Machine, stop: Stop, interval: float, quiet: bool
+    courses: list[Course], out: Path, machine: Machine, stop: Stop, manner: _Manner
 ) -> None:
     from gcn_cli.run.experiment import train_job
     from gcn_cli.run.progress import make_progress
@@ -248,11 +281,12 @@ def _train_all(
             raise Interrupted(f"stopped before {name}", stop.signal_exit_code)
         if stop.wanted:
             names = ", ".join(left.job.name for left in courses[number:])
-            say(f"time is up; not begun: {names}", quiet)
+            say(f"time is up; not begun: {names}", manner.quiet)
             break
         try:
-            progress = make_progress(quiet)
-            _tell(train_job(course, out, machine, progress, stop, save_every=interval), quiet)
+            progress = make_progress(manner.quiet)
+            result = train_job(course, out, machine, progress, stop, save_every=manner.save_every)
+            _tell(result, course.config.seed, manner)
         except DivergenceError as error:
             if len(courses) == 1:
                 raise
@@ -270,8 +304,7 @@ def _resume(
     device: str,
     precision: str,
     deadline: float | None,
-    interval: float,
-    quiet: bool,
+    manner: _Manner,
 ) -> None:
     from gcn_cli.engine import choose_machine, describe
     from gcn_cli.run.config import resolve
@@ -282,20 +315,25 @@ def _resume(
     saved = load_run(folder)  # a missing or damaged one is the first thing to tell
     machine = choose_machine(device, precision, saved.config.precision)
     config = resolve(None, folder / "config.yaml", overrides) if overrides else None
-    say(f"{folder} on {describe(machine)}", quiet)
+    say(f"{folder} on {describe(machine)}", manner.quiet)
     stop = Stop(deadline)
     with stopping(stop):
-        result = resume_job(folder, config, machine, make_progress(quiet), stop, interval)
+        result = resume_job(
+            folder, config, machine, make_progress(manner.quiet), stop, manner.save_every
+        )
     if result.already:
-        say(f"{folder} is complete already; extend it with --set {result.more}=...", quiet)
-    _tell(result, quiet)
+        say(f"{folder} is complete already; extend it with --set {result.more}=...", manner.quiet)
+    _tell(result, saved.config.seed, manner)
 
 
-def _tell(result: TrainResult, quiet: bool) -> None:
-    if result.complete:
+def _tell(result: TrainResult, seed: int, manner: _Manner) -> None:
+    if manner.as_json:
+        told = {"path": result.folder, "what": "run", "seed": seed, "complete": result.complete}
+        print_result(json_line(told))
+    elif result.complete:
         print_result(str(result.folder))
-    else:
-        say(f"time is up; go on with: gcn train --resume {result.folder}", quiet)
+    if not result.complete:
+        say(f"time is up; go on with: gcn train --resume {result.folder}", manner.quiet)
 
 
 def _refuse_beside_resume(given: dict[str, bool]) -> None:
@@ -306,17 +344,18 @@ def _refuse_beside_resume(given: dict[str, bool]) -> None:
             )
 
 
-def _without_finished(courses: list[Course], out: Path, quiet: bool) -> list[Course]:
-    from gcn_cli.run.experiment import finished_run
+def _without_finished(courses: list[Course], out: Path, manner: _Manner) -> list[Course]:
+    from gcn_cli.run.experiment import TrainResult, finished_run
 
     left = []
     for course in courses:
         folder, why = finished_run(out, course)
         if folder is not None:
-            say(f"{course.job.name}: complete in {folder}", quiet)
+            say(f"{course.job.name}: complete in {folder}", manner.quiet)
+            _tell(TrainResult(folder, complete=True), course.config.seed, manner)
             continue
         if why:
-            say(f"{course.job.name}: learned anew, for {why}", quiet)
+            say(f"{course.job.name}: learned anew, for {why}", manner.quiet)
         left.append(course)
     return left
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,12 @@ import yaml
 from pydantic import ValidationError
 
 from gcn_cli.errors import ConfigError
+from gcn_cli.run.presets import preset_folder, preset_names
 from gcn_cli.run.schema import DEFAULT_KIND, KINDS, Config
 from gcn_cli.run.unknown import offer, unknown_key
 
 DEFAULT_PRESET = "texture"
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
-
-
-def preset_folder() -> Path:
-    """Where the shipped presets lie: inside the package, or beside src/ in a checkout."""
-    packaged = Path(str(resources.files("gcn_cli") / "configs"))
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[3] / "configs"
-
-
-def preset_names() -> list[str]:
-    """Names of the shipped presets."""
-    return sorted(path.stem for path in preset_folder().glob("*.yaml"))
 
 
 def load_preset(name: str) -> dict[str, Any]:

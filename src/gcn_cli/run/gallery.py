@@ -20,7 +20,7 @@ from gcn_cli.images.sheets import image_grid, resize
 from gcn_cli.run.checkpoint import Checkpoint
 from gcn_cli.run.jobs import shown
 from gcn_cli.run.kinds import KINDS
-from gcn_cli.run.outputs import LIT, Outputs
+from gcn_cli.run.outputs import LIT, Outputs, Written
 from gcn_cli.run.progress import Progress
 from gcn_cli.run.sampling import REPEATS, Artist, Frame, Request, batches, cut
 
@@ -109,14 +109,19 @@ def tiled(image: Tensor, tile: str) -> Tensor:
 
 @dataclass
 class Gallery:
-    """Files of one call of synthesize; ``paths`` lists what was written."""
+    """Files of one call of synthesize; ``written`` lists them."""
 
     saved: Checkpoint
     request: Request
     machine: Machine
     outputs: Outputs
-    paths: list[Path] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
     _small: list[Tensor] = field(default_factory=list)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Where they lie."""
+        return [one.path for one in self.written]
 
     def text(self, seed: int) -> dict[str, str]:
         """What the picture of a seed says about itself."""
@@ -136,7 +141,8 @@ class Gallery:
             depth, role, preview = self.outputs.depth, self.outputs.role, self.outputs.preview(path)
             self.write(path, image, text, depth, role)
             if preview is not None:
-                self.write(preview, tiled(image, self.request.tile), text, depth, role)
+                twice = tiled(image, self.request.tile)
+                self.write(preview, twice, text, depth, role, "preview")
         if len(self._small) < _GRID_MOST:
             factor = min(1.0, _GRID_SIDE / max(image.shape[-2:]))
             h, w = (max(1, round(n * factor)) for n in picture.shape[-2:])
@@ -149,12 +155,12 @@ class Gallery:
         maps = material.decode(image)
         for one in self.outputs.maps:
             told = {**text, "gcn:map": one.name}
-            self.write(folder / one.file, maps[one.name], told, one.depth, one.role)
+            self.write(folder / one.file, maps[one.name], told, one.depth, one.role, "map")
         if self.outputs.lit:
             down = any(one.name == "normal" and points_down(one.file) for one in material.maps)
             plane = lit_plane(maps, down)
             sphere = lit_sphere(maps, min(512, *plane.shape[-2:]), down)
-            self.write(folder / LIT, image_grid([plane, sphere], columns=2), text)
+            self.write(folder / LIT, image_grid([plane, sphere], columns=2), text, what="preview")
 
     def add_grid(self) -> None:
         """Write all pictures on one sheet, where there are several."""
@@ -162,7 +168,7 @@ class Gallery:
             seeds = self.request.seeds[: len(self._small)]
             text = {**self.text(seeds[0]), "gcn:seed": ",".join(map(str, seeds))}
             columns = 1 if self.saved.material else None
-            self.write(self.outputs.grid, image_grid(self._small, columns), text)
+            self.write(self.outputs.grid, image_grid(self._small, columns), text, what="grid")
 
     def write(
         self,
@@ -171,11 +177,13 @@ class Gallery:
         text: dict[str, str] | None = None,
         depth: Depth = "8",
         role: Role = "colour",
+        what: str = "sample",
     ) -> None:
-        """Write one picture and list it."""
+        """Write one picture and list it; ``text`` tells of which seed it is."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_picture(path, image, depth, role, text)
         except OSError as error:
             raise GcnError(f"cannot write {path}: {error.strerror}") from error
-        self.paths.append(path)
+        seed = (text or {}).get("gcn:seed", "")
+        self.written.append(Written(path, what, int(seed) if seed.isdigit() else None))

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gcn_cli.errors import UsageError
@@ -45,6 +45,15 @@ class MapFile:
 
 
 @dataclass(frozen=True)
+class Written:
+    """A file of a call: what it shows, and the seed of that; None: of no sample, or of several."""
+
+    path: Path
+    what: str
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
 class Outputs:
     """Every file of one call: ``files`` of the seeds, in order, ``grid`` of several.
 
@@ -68,14 +77,24 @@ class Outputs:
         rows, columns = REPEATS[self.tile]
         return file.with_name(f"{file.stem}-tiled{columns}x{rows}{file.suffix}")
 
+    def shown(self, seeds: Sequence[int]) -> list[Written]:
+        """All files that will be written, of the seeds that ``files`` are of."""
+        found = []
+        for seed, file in zip(seeds, self.files, strict=True):
+            found += [Written(path, what, seed) for path, what in self._inside(file)]
+        return [*found, *([] if self.grid is None else [Written(self.grid, "grid")])]
+
     def every(self) -> list[Path]:
-        """All files that will be written."""
+        """Their paths."""
+        return [one.path for one in self.shown(range(len(self.files)))]
+
+    def _inside(self, file: Path) -> list[tuple[Path, str]]:
+        """Paths and meanings of what is written of one seed."""
         if self.maps:
-            names = [one.file for one in self.maps] + ([LIT] if self.lit else [])
-            inside = [folder / name for folder in self.files for name in names]
-            return [*inside, *([] if self.grid is None else [self.grid])]
-        previews = [self.preview(file) for file in self.files]
-        return [path for path in (*self.files, *previews, self.grid) if path is not None]
+            lit = [(file / LIT, "preview")] if self.lit else []
+            return [*((file / one.file, "map") for one in self.maps), *lit]
+        preview = self.preview(file)
+        return [(file, "sample"), *([] if preview is None else [(preview, "preview")])]
 
 
 def plan_outputs(
@@ -200,6 +219,26 @@ def _names(name: str, request: Request, stem: str) -> list[str]:
     return names
 
 
+def without_existing(outputs: Outputs, request: Request) -> tuple[Outputs, Request, list[Written]]:
+    """What of a call is still to be drawn where some of its files exist.
+
+    A seed is done where all its files exist; one of which some are missing was broken off. A grid
+    shows all seeds, so that there is none unless all are drawn.
+
+    Returns:
+        Outputs and request of the seeds that are left, none perhaps, and the others' files.
+    """
+    shown = outputs.shown(request.seeds)
+    undone = {one.seed for one in shown if not one.path.exists()}
+    pairs = zip(request.seeds, outputs.files, strict=True)
+    left = [(seed, file) for seed, file in pairs if seed in undone]
+    if len(left) == len(request.seeds):
+        return outputs, request, []
+    seeds, files = tuple(seed for seed, _ in left), tuple(file for _, file in left)
+    kept = [one for one in shown if one.seed not in undone]
+    return replace(outputs, files=files, grid=None), replace(request, seeds=seeds), kept
+
+
 def check_new(
     files: Sequence[Path], folder: Path, overwrite: bool, sources: Sequence[Path] = ()
 ) -> None:
@@ -240,4 +279,13 @@ def _learned_from(folder: Path) -> list[Path]:
     return []
 
 
-__all__ = ["NAME", "Outputs", "check_new", "is_file_name", "plan_outputs", "run_stem"]
+__all__ = [
+    "NAME",
+    "Outputs",
+    "Written",
+    "check_new",
+    "is_file_name",
+    "plan_outputs",
+    "run_stem",
+    "without_existing",
+]
