@@ -32,8 +32,9 @@ check: lint
 	$(BIN)/python -m pytest -m "not slow"
 
 # The lowest versions that pyproject.toml allows, in an environment of their own: downloads PyTorch.
-floors: venv
-	$(BIN)/python scripts/floors.py
+# FLOORS=--keep goes on with the environment of an earlier call.
+floors:
+	$(PYTHON) scripts/floors.py $(FLOORS)
 
 bench: venv
 	PATH="$(abspath $(BIN)):$$PATH" bash -c 'for b in benchmarks/bench_*.py; do python "$$b"; done'
