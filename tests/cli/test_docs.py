@@ -191,10 +191,18 @@ def test_the_run_folder_holds_what_its_page_tells(name, trained):
     assert [key for key in model["layers"][0] if f"`layers.*.{key}`" not in KEYS] == []
 
 
+READING = [code for language, code in FENCED.findall(RUN_FOLDER) if language == "python"]
+
+
 def test_the_checkpoint_is_read_as_told(trained, capsys):
-    ((_, code),) = [block for block in FENCED.findall(RUN_FOLDER) if block[0] == "python"]
-    exec(code.replace("runs/00007-stones", str(trained["texture"])))
+    exec(READING[0].replace("runs/00007-stones", str(trained["texture"])))
     assert "contrast" in capsys.readouterr().out
+
+
+def test_an_export_is_read_as_told(trained, gcn, tmp_path, capsys):
+    told = gcn("export", trained["texture"], "-o", tmp_path / "a.safetensors", "--note", "ours")
+    exec(READING[1].replace("wall.safetensors", told.stdout.strip()))
+    assert capsys.readouterr().out.startswith("custom ours\n# ash.png\n")
 
 
 def test_every_test_that_the_page_on_the_paper_cites_exists():

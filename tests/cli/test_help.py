@@ -21,6 +21,7 @@ VERBS = [
     ("classify",),
     ("likelihood",),
     ("evaluate",),
+    ("export",),
     ("doctor",),
     ("config",),
     ("config", "list"),

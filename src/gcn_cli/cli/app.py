@@ -16,6 +16,7 @@ from gcn_cli.cli import (
     config,
     doctor,
     evaluate,
+    export,
     inpaint,
     inspect,
     likelihood,
@@ -102,6 +103,7 @@ _VERBS = (
     classify,
     likelihood,
     evaluate,
+    export,
     doctor,
 )
 for _module in _VERBS:

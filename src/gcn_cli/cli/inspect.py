@@ -200,6 +200,7 @@ def _texture(
     from gcn_cli.report.facts import examine
     from gcn_cli.report.inspection import read_records
     from gcn_cli.report.page import write_report
+    from gcn_cli.run.card import provenance, sentence
 
     model = saved.model
     _check_levels(settings.levels, [size.levels for size in model.sizes])
@@ -218,8 +219,9 @@ def _texture(
         model, saved.observed, name, saved.fingerprint, saved.complete, records, saved.material
     )
     if as_json:
-        print_json(texture.as_data(subject, facts))
+        print_json({**texture.as_data(subject, facts), "origin": provenance(saved)})
     else:
+        typer.echo(sentence(saved))
         for table in texture.tables(subject, facts):
             print_table(*table)
         for line in texture.sentences(subject, facts):
@@ -264,6 +266,7 @@ def _field(
         sample_facts,
         training_facts,
     )
+    from gcn_cli.run.card import provenance, sentence
 
     field = field_facts(saved.model)
     records = read_records(ckpt)
@@ -274,8 +277,10 @@ def _field(
         energies["image"] = energy_facts(saved.model, fit_image(saved, image)[None])
     facts, drawn = sample_facts(saved, samples, machine, image) if samples else (None, None)
     if as_json:
-        print_json(_as_json(saved, field, training, energies, found, facts))
+        told = _as_json(saved, field, training, energies, found, facts)
+        print_json({**told, "origin": provenance(saved)})
     else:
+        typer.echo(sentence(saved))
         _print(saved, field, training, energies, found, facts)
     return [] if out is None else _draw(saved, records, found, drawn, out)
 
@@ -320,7 +325,8 @@ def _print(
     if training.course is not None:
         print_table("training, last quarter", ["", "field"], _course_rows(training.course))
     state = "complete" if training.complete else "not complete"
-    typer.echo(f"updates: {training.done} of {training.planned}, {state}")
+    done = "unknown" if training.done is None else training.done
+    typer.echo(f"updates: {done} of {training.planned}, {state}")
     typer.echo(f"rollbacks: {training.rollbacks}")
     for event in training.events:
         typer.echo(f"  {event}")

@@ -132,6 +132,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the config and the cost; write nothing.")
     ] = False,
+    note: Annotated[
+        str,
+        typer.Option("--note", metavar="TEXT", help="A line that models and samples carry along."),
+    ] = "",
     quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell the network too.")] = False,
 ) -> None:
@@ -163,15 +167,14 @@ def train(
                 "--mask": mask is not None,
                 "--each/--joint": each is not None,
                 "--seed": seed is not None,
+                "--note": bool(note),
                 "--skip-existing": skip_existing,
                 "--dry-run": dry_run,
             }
         )
         _resume(resume, overrides, device, precision, deadline, manner)
         return
-    overrides += [] if each is None else [f"images.mode={'each' if each else 'joint'}"]
-    overrides += ["images.flatten=true"] if flatten else []
-    overrides += [] if seed is None else [f"seed={seed}"]
+    overrides += _as_keys(each, flatten, seed)
 
     from gcn_cli.engine import choose_machine, describe
     from gcn_cli.run.config import choose
@@ -182,7 +185,8 @@ def train(
     wish = Wish(mask, None if crop is None else _parse_crop(crop))
     chosen = choose(config, preset, overrides)
     machine = choose_machine(device, precision, chosen.precision)
-    courses, skipped = _open_courses(chosen, (images or [Path()])[0], exemplars, wish, strict)
+    first = (images or [Path()])[0]
+    courses, skipped = _open_courses(chosen, first, exemplars, wish, strict, note)
     say(f"{chosen.name} on {describe(machine)}", quiet)
     _tell_reading(courses, left_out, skipped, quiet)
     if dry_run:
@@ -197,6 +201,13 @@ def train(
     with stopping(stop):
         _train_all(courses, out, machine, stop, manner)
     _end(skipped, len(exemplars))
+
+
+def _as_keys(each: bool | None, flatten: bool, seed: int | None) -> list[str]:
+    """What options change that are short for a key."""
+    keys = [] if each is None else [f"images.mode={'each' if each else 'joint'}"]
+    keys += ["images.flatten=true"] if flatten else []
+    return keys + ([] if seed is None else [f"seed={seed}"])
 
 
 def _exemplars(
@@ -217,20 +228,22 @@ def _exemplars(
 
 
 def _open_courses(
-    config: Config, first: Path, sets: list[FileSet], wish: Wish, strict: bool
+    config: Config, first: Path, sets: list[FileSet], wish: Wish, strict: bool, note: str
 ) -> tuple[list[Course], list[ImageError]]:
     """A course of every exemplar that can be learned from; what is wrong with the others."""
     from gcn_cli.run.jobs import each_job, joint_job
     from gcn_cli.run.kinds import open_course
+    from gcn_cli.run.origin import check_note
 
+    note = check_note(note)
     if config.images.mode == "joint":
         name = first.stem if first.is_file() else first.resolve().name
-        return [open_course(config, joint_job(config, sets, name, wish))], []
+        return [open_course(config, joint_job(config, sets, name, wish).noted(note))], []
     jobs, failed = each_job(config, sets, wish, strict)
     courses = []
     for job in jobs:
         try:
-            courses.append(open_course(config, job))
+            courses.append(open_course(config, job.noted(note)))
         except ImageError as error:
             if strict:
                 raise
@@ -311,16 +324,15 @@ def _resume(
     from gcn_cli.run.experiment import Stop, load_run, resume_job
     from gcn_cli.run.progress import make_progress
 
-    folder = folder if folder.is_dir() else folder.parent
     saved = load_run(folder)  # a missing or damaged one is the first thing to tell
+    folder = folder if folder.is_dir() else folder.parent
     machine = choose_machine(device, precision, saved.config.precision)
     config = resolve(None, folder / "config.yaml", overrides) if overrides else None
     say(f"{folder} on {describe(machine)}", manner.quiet)
     stop = Stop(deadline)
     with stopping(stop):
-        result = resume_job(
-            folder, config, machine, make_progress(manner.quiet), stop, manner.save_every
-        )
+        progress = make_progress(manner.quiet)
+        result = resume_job(folder, config, machine, progress, stop, manner.save_every)
     if result.already:
         say(f"{folder} is complete already; extend it with --set {result.more}=...", manner.quiet)
     _tell(result, saved.config.seed, manner)

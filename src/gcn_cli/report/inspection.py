@@ -98,9 +98,12 @@ class Course:
 
 @dataclass(frozen=True)
 class TrainingFacts:
-    """How far and how well; ``course`` is None where no metrics lie beside the checkpoint."""
+    """How far and how well; ``course`` is None where no metrics lie beside the checkpoint.
 
-    done: int
+    ``done`` is None of an export whose learning was not complete: it does not tell.
+    """
+
+    done: int | None
     planned: int
     complete: bool
     rollbacks: int
@@ -110,6 +113,8 @@ class TrainingFacts:
     @property
     def verdict(self) -> str:
         """``converged: yes|no|not yet|unknown``, and why."""
+        if self.done is None:
+            return "converged: not yet; learning was not complete"
         if not self.complete:
             return f"converged: not yet; {self.done} of {self.planned} updates are done"
         if self.course is None:
@@ -136,8 +141,9 @@ def training_facts(saved: Checkpoint, records: Sequence[Record]) -> TrainingFact
     events = [f"update {r.get('done')}: {r['event']}" for r in records if r.get("event")]
     told = [r for r in records if _whole(r)]
     model = saved.model
+    done = plan.total_updates if saved.complete else None
     return TrainingFacts(
-        done=saved.state.done(plan),
+        done=done if saved.state is None else saved.state.done(plan),
         planned=plan.total_updates,
         complete=saved.complete,
         rollbacks=sum("back to update" in event for event in events),

@@ -1,7 +1,8 @@
 """Checkpoints: one file of plain tensors and plain data, from which learning or sampling goes on.
 
 The file is a `torch.save` of nested dicts, lists, numbers, strings and tensors, and is read with
-``weights_only=True``: loading one executes nothing. Writing replaces the old file atomically.
+``weights_only=True``: loading one executes nothing. Writing replaces the old file atomically. For
+other programs `gcn_cli.run.export` writes the same without the state of learning.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from gcn_cli import __version__
 from gcn_cli.errors import CheckpointError, GcnError
 from gcn_cli.images.files import DEPTHS, Depth, atomic_write_bytes
 from gcn_cli.images.maps import Material
+from gcn_cli.run import export
 from gcn_cli.run.config import validate
+from gcn_cli.run.jobs import Job
 from gcn_cli.run.kinds import KINDS
+from gcn_cli.run.origin import UNTOLD, Origin
 from gcn_cli.run.schema import Config
 
 FORMAT, VERSION = "gcn-checkpoint", 2
@@ -36,7 +40,7 @@ class Checkpoint:
 
     ``observed`` (N, C, H, W) and ``mean`` (C, 1, 1) are grey levels; ``known`` (N, 1, H, W) bool
     where not all pixels are; ``depth`` is the exemplar's; ``material`` tells what the channels are
-    where they are maps. State and model are those of the config's kind.
+    where they are maps. State and model are those of the config's kind; an export has no state.
     """
 
     config: Config
@@ -48,11 +52,29 @@ class Checkpoint:
     known: Tensor | None = None
     depth: Depth = "8"
     material: Material | None = None
+    origin: Origin = UNTOLD
+
+    def job(self, name: str) -> Job:
+        """What is learned from."""
+        return Job(
+            name,
+            self.observed,
+            self.mean,
+            known=self.known,
+            depth=self.depth,
+            material=self.material,
+            origin=self.origin,
+        )
 
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that name the model's weights."""
         return KINDS[self.config.kind].packing.fingerprint(self.model)
+
+    @property
+    def content(self) -> str:
+        """The hash of what was learned from; that of a run's ``meta.json``."""
+        return self.job("").content
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -63,14 +85,28 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     buffer = io.BytesIO()
     torch.save(_pack(checkpoint), buffer)
+    _write(path, buffer.getvalue())
+
+
+def export_checkpoint(path: Path, checkpoint: Checkpoint, card: str) -> None:
+    """Write all but the state of learning as safetensors, atomically, with a card to be read.
+
+    Raises:
+        GcnError: the disk refuses.
+    """
+    data = {**_pack(replace(checkpoint, state=None)), "card": card}
+    _write(path, export.to_bytes(data))
+
+
+def _write(path: Path, content: bytes) -> None:
     try:
-        atomic_write_bytes(path, buffer.getvalue())
+        atomic_write_bytes(path, content)
     except OSError as error:
         raise GcnError(f"cannot write {path}: {error.strerror}") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint, or the ``run.pt`` of a run folder, onto the CPU.
+    """Read a checkpoint, the ``run.pt`` of a run folder, or an export, onto the CPU.
 
     Raises:
         CheckpointError: missing, truncated, foreign, newer or hostile, in one sentence.
@@ -80,11 +116,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"there is no checkpoint {path}")
     if path.stat().st_size > MAX_BYTES:
         raise CheckpointError(f"{path} is larger than any checkpoint of gcn")
-    if not zipfile.is_zipfile(path):
+    exported = export.is_export(path)
+    if not (exported or zipfile.is_zipfile(path)):
         raise CheckpointError(f"{path} is truncated or not a gcn checkpoint")
     try:
-        _check_sums(path)
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        data = export.read(path) if exported else _read(path)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than plain tensors and was not loaded; it is not a gcn checkpoint"
@@ -100,6 +136,25 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} {error}") from error
     except Exception as error:  # whatever a foreign structure leads to, it is refused
         raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def load_learning(path: Path) -> Checkpoint:
+    """`load_checkpoint`, to go on learning.
+
+    Raises:
+        CheckpointError: see there; or an export.
+    """
+    saved = load_checkpoint(path)
+    if saved.state is None:
+        raise CheckpointError(
+            f"{path} is an export and holds no state of learning; --resume takes the run it is of"
+        )
+    return saved
+
+
+def _read(path: Path) -> Any:
+    _check_sums(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _check_version(path: Path, version: object) -> None:
@@ -138,7 +193,8 @@ def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
         "complete": checkpoint.complete,
         "maps": None if checkpoint.material is None else checkpoint.material.pack(),
         "model": packing.pack_model(checkpoint.model),
-        "state": packing.pack_state(checkpoint.state),
+        "state": None if checkpoint.state is None else packing.pack_state(checkpoint.state),
+        "origin": checkpoint.origin.pack(),
     }
 
 
@@ -161,17 +217,18 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
     if material is not None and material.channels != observed.shape[1]:
         raise ValueError("maps and images do not agree")
     packing = KINDS[config.kind].packing
-    model = packing.unpack_model(data["model"], mean)
+    model, state = packing.unpack_model(data["model"], mean), data["state"]
     return Checkpoint(
         config=config,
         observed=observed,
         mean=mean,
-        state=packing.unpack_state(data["state"], model, config),
+        state=None if state is None else packing.unpack_state(state, model, config),
         model=model,
         complete=bool(data["complete"]),
         known=known,
         depth=depth,
         material=material,
+        origin=Origin.unpack(data["origin"]) if "origin" in data else UNTOLD,
     )
 
 

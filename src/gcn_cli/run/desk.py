@@ -74,6 +74,7 @@ def save(folder: Path, course: Course, state: State) -> None:
         job.known,
         job.depth,
         job.material,
+        job.origin,
     )
     save_checkpoint(folder / "run.pt", checkpoint)
 

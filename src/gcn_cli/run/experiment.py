@@ -19,12 +19,11 @@ from typing import Any
 from gcn_cli.engine import Machine, is_out_of_memory
 from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted
 from gcn_cli.images.files import atomic_write_text
-from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint
+from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, load_learning
 from gcn_cli.run.clock import Clock, clock_text
 from gcn_cli.run.config import dump
 from gcn_cli.run.course import Course, State, Told
 from gcn_cli.run.desk import Desk, open_folder, save, writing
-from gcn_cli.run.jobs import Job
 from gcn_cli.run.kinds import open_course
 from gcn_cli.run.lock import locked
 from gcn_cli.run.progress import Progress
@@ -124,14 +123,15 @@ def resume_job(
         return _run(Desk(course, folder, machine, progress, save_every, state), stop)
 
 
-def load_run(folder: Path) -> Checkpoint:
-    """The checkpoint of a run that is to go on.
+def load_run(path: Path) -> Checkpoint:
+    """The checkpoint, or its folder, of a run that is to go on.
 
     Raises:
-        CheckpointError: see `load_checkpoint`; where none was written yet, it tells what to do.
+        CheckpointError: see `load_learning`; where none was written yet, it tells what to do.
     """
+    folder = path if path.is_dir() else path.parent
     try:
-        return load_checkpoint(folder)
+        return load_learning(path)
     except CheckpointError as error:
         argv = _read_meta(folder / "meta.json").get("argv")
         if (folder / "run.pt").exists() or not isinstance(argv, list):
@@ -143,14 +143,7 @@ def load_run(folder: Path) -> Checkpoint:
 def _reopened(folder: Path, config: Config | None) -> tuple[Course, State]:
     """A run's course, under a new config if there is one, and where it stands."""
     saved = load_run(folder)
-    job = Job(
-        folder.name,
-        saved.observed,
-        saved.mean,
-        known=saved.known,
-        depth=saved.depth,
-        material=saved.material,
-    )
+    job = saved.job(folder.name)
     course = open_course(config or saved.config, job)
     if config is not None:
         open_course(saved.config, job).check_extension(course, saved.state)

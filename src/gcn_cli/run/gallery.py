@@ -89,6 +89,7 @@ def _run(
 
 def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> dict[str, str]:
     """What a PNG says about itself."""
+    note = {"gcn:note": saved.origin.note} if saved.origin.note else {}
     return {
         "Software": f"gcn {__version__}",
         "gcn:checkpoint": saved.fingerprint,
@@ -98,6 +99,7 @@ def story(saved: Checkpoint, request: Request, seed: int, machine: Machine) -> d
         "gcn:tile": request.tile,
         "gcn:temperature": f"{request.temperature:g}",
         "gcn:precision": str(machine.dtype).removeprefix("torch."),
+        **note,
     }
 
 

@@ -25,6 +25,7 @@ from gcn_cli.images.light import flattened
 from gcn_cli.images.maps import Material, check_agreement, measure, side_by_side
 from gcn_cli.images.materials import FileSet, group_files, kind_of
 from gcn_cli.images.sheets import resize
+from gcn_cli.run.origin import UNTOLD, Origin, new_origin
 from gcn_cli.run.schema import Config
 from gcn_cli.texture.known import filled, known_values, mean_of_known, reduced_known
 
@@ -51,6 +52,11 @@ class Job:
     depth: Depth = "8"
     material: Material | None = None
     notes: tuple[str, ...] = ()
+    origin: Origin = UNTOLD
+
+    def noted(self, note: str) -> Job:
+        """The same with an origin: its files, the present day and gcn, a user's note."""
+        return replace(self, origin=new_origin(self.sources, note))
 
     @property
     def contrast(self) -> float:
