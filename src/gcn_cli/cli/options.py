@@ -69,6 +69,11 @@ def parse_duration(text: str) -> float:
     return total
 
 
+def parse_interval(text: str) -> float:
+    """`parse_duration`, or 0, which is never."""
+    return 0.0 if text.strip() in ("0", "0s") else parse_duration(text)
+
+
 def json_line(data: Any, indent: int | None = None) -> str:
     """One JSON object, on one line; numbers that JSON has no word for become null."""
     return json.dumps(_plain(data), indent=indent, ensure_ascii=False)

@@ -18,6 +18,7 @@ from gcn_cli.cli.options import (
     examples,
     json_line,
     parse_duration,
+    parse_interval,
     say,
 )
 from gcn_cli.cli.signals import stopping
@@ -136,6 +137,10 @@ def train(
         str,
         typer.Option("--note", metavar="TEXT", help="A line that models and samples carry along."),
     ] = "",
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Metrics and grids as TensorBoard's event files, too."),
+    ] = False,
     quiet: Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell the network too.")] = False,
 ) -> None:
@@ -150,9 +155,8 @@ def train(
     """
     started = time.monotonic()
     deadline = started + parse_duration(max_time) if max_time else None
-    interval = parse_duration(save_every) if save_every.strip() not in ("0", "0s") else 0.0
-    manner = _Manner(interval, as_json, quiet)
-    overrides = [*(sets or [])]
+    manner = _Manner(parse_interval(save_every), as_json, quiet)
+    overrides = [*(sets or []), *(["output.tensorboard=true"] if tensorboard else [])]
     if resume is not None:
         _refuse_beside_resume(
             {
@@ -231,10 +235,12 @@ def _open_courses(
     config: Config, first: Path, sets: list[FileSet], wish: Wish, strict: bool, note: str
 ) -> tuple[list[Course], list[ImageError]]:
     """A course of every exemplar that can be learned from; what is wrong with the others."""
+    from gcn_cli.run.board import check_board
     from gcn_cli.run.jobs import each_job, joint_job
     from gcn_cli.run.kinds import open_course
     from gcn_cli.run.origin import check_note
 
+    check_board(config)
     note = check_note(note)
     if config.images.mode == "joint":
         name = first.stem if first.is_file() else first.resolve().name
@@ -320,6 +326,7 @@ def _resume(
     manner: _Manner,
 ) -> None:
     from gcn_cli.engine import choose_machine, describe
+    from gcn_cli.run.board import check_board
     from gcn_cli.run.config import resolve
     from gcn_cli.run.experiment import Stop, load_run, resume_job
     from gcn_cli.run.progress import make_progress
@@ -328,6 +335,7 @@ def _resume(
     folder = folder if folder.is_dir() else folder.parent
     machine = choose_machine(device, precision, saved.config.precision)
     config = resolve(None, folder / "config.yaml", overrides) if overrides else None
+    check_board(config or saved.config)
     say(f"{folder} on {describe(machine)}", manner.quiet)
     stop = Stop(deadline)
     with stopping(stop):

@@ -13,6 +13,7 @@ from gcn_cli.engine import Machine, is_out_of_memory
 from gcn_cli.errors import GcnError
 from gcn_cli.images.files import atomic_write_text, save_png
 from gcn_cli.images.sheets import image_grid
+from gcn_cli.run.board import Board
 from gcn_cli.run.checkpoint import Checkpoint, save_checkpoint
 from gcn_cli.run.config import dump
 from gcn_cli.run.course import Course, State
@@ -96,6 +97,12 @@ class Desk:
     _kept_at: float = field(default_factory=time.monotonic)
     _missing: set[str] = field(default_factory=set)
 
+    _board: Board = field(init=False)
+
+    def __post_init__(self) -> None:
+        done = self.course.done(self.kept)
+        self._board = Board(self.folder, self.course.config.output.tensorboard, done)
+
     def keep(self, state: State) -> None:
         """Write the checkpoint, unless it holds this state already."""
         if state is not self.kept:
@@ -110,12 +117,20 @@ class Desk:
         """Add a line of metrics."""
         with self._spared("metrics.jsonl"):
             append_jsonl(self.folder / "metrics.jsonl", record)
+        with self._spared("event files"):
+            self._board.add(record)
 
     def show(self, state: State) -> None:
         """Write a grid of samples."""
         with self._spared("samples"):
             grid = image_grid(self.course.job.shown(self.course.pictures(state, self.machine)))
             save_png(self.folder / f"samples-{self.course.done(state):06d}.png", grid)
+            self._board.show(grid, self.course.done(state))
+
+    def close(self) -> None:
+        """Write what is left."""
+        with self._spared("event files"):
+            self._board.close()
 
     @contextlib.contextmanager
     def _spared(self, what: str) -> Iterator[None]:

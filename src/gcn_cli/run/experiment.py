@@ -244,6 +244,7 @@ def _run(desk: Desk, stop: Stop) -> TrainResult:
                 break
     finally:
         progress.close()
+        desk.close()
     return TrainResult(desk.folder, course.complete(state))
 
 

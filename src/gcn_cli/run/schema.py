@@ -52,6 +52,9 @@ class OutputConfig(Part):
 
     grid_every: int = Field(default=50, ge=1, description="updates between two grids of samples")
     checkpoint_every: int = Field(default=100, ge=1, description="updates between two checkpoints")
+    tensorboard: bool = Field(
+        default=False, description="whether metrics and grids are event files, too"
+    )
 
 
 class Common(Part):
