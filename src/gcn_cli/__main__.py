@@ -29,6 +29,8 @@ def _called() -> int:
     """The exit code of the command."""
     from gcn_cli.cli.app import app
 
+    if hasattr(sys.stdout, "reconfigure"):  # a path is written as it was read, byte for byte
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         app(prog_name="gcn")
     except SystemExit as end:

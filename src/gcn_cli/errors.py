@@ -15,15 +15,26 @@ there is one, the way out.
 
 from __future__ import annotations
 
+_LONGEST = 2000
+
 
 class GcnError(Exception):
     """A failure explained by its message.
+
+    Args:
+        message: one sentence; what in it a terminal could not show is escaped, for it may repeat
+            what was given.
 
     Attributes:
         exit_code: what the process returns to the shell when the error reaches the top.
     """
 
     exit_code: int = 1
+
+    def __init__(self, message: str = ""):
+        clipped = message if len(message) <= _LONGEST else f"{message[:_LONGEST]} ..."
+        shown = (c if c.isprintable() else ascii(c)[1:-1] for c in clipped)
+        super().__init__("".join(shown))
 
 
 class ConfigError(GcnError):

@@ -26,7 +26,7 @@ from gcn_cli.cli import (
     synthesize,
     train,
 )
-from gcn_cli.cli.options import examples
+from gcn_cli.cli.options import examples, refuse_empty
 from gcn_cli.errors import GcnError, Interrupted
 
 
@@ -43,11 +43,13 @@ class _Group(TyperGroup):
         if "--debug" in args:
             ctx.meta["gcn.debug"] = True
             args = ["--debug", *(word for word in args if word != "--debug")]
+        ctx.meta["gcn.words"] = list(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
+            refuse_empty(ctx.meta["gcn.words"])
             return super().invoke(ctx)
         except GcnError as error:
             if ctx.meta.get("gcn.debug") or wants_traceback():

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcn_cli.cli.options import AsJson, Device, examples, print_json, print_table
+from gcn_cli.cli.options import (
+    MOST_SAMPLES,
+    MOST_SEED,
+    AsJson,
+    Device,
+    examples,
+    finite,
+    print_json,
+    print_table,
+)
 from gcn_cli.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -35,11 +44,15 @@ def classify(
         typer.Option(
             "--lowest",
             min=0.01,
+            max=255,
+            callback=finite,
             help="Least noise that counts, grey levels; by default the least that all models know.",
         ),
     ] = None,
-    draws: Annotated[int, typer.Option("--draws", min=1, help="Draws of noise.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise.")] = 0,
+    draws: Annotated[
+        int, typer.Option("--draws", min=1, max=MOST_SAMPLES, help="Draws of noise.")
+    ] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Of the noise.")] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcn_cli.cli.options import (
+    MOST_SAMPLES,
+    MOST_SEED,
     AsJson,
     Device,
     Precision,
@@ -59,8 +61,10 @@ Config = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Where a run folder goes, without --ckpt.")]
-Count = Annotated[int, typer.Option("--n", min=1, help="Answers, of seeds --seed and up.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="First seed.")]
+Count = Annotated[
+    int, typer.Option("--n", min=1, max=MOST_SAMPLES, help="Answers, of seeds --seed and up.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="First seed.")]
 Out = Annotated[
     str | None,
     typer.Option("--out", "-o", metavar="DIR|FILE", help="By default in the run folder."),
@@ -151,7 +155,11 @@ def seamless(
     band: Annotated[
         int | None,
         typer.Option(
-            "--band", min=2, metavar="PX", help="Drawn anew at a seam; by default a quarter."
+            "--band",
+            min=2,
+            max=32768,
+            metavar="PX",
+            help="Drawn anew at a seam; by default a quarter.",
         ),
     ] = None,
     tile: Annotated[str, typer.Option("--tile", help="x, y or xy: the seams to close.")] = "xy",
@@ -242,10 +250,13 @@ def _is_done(wanted: _Wanted) -> bool:
 
 def _parse_pad(text: str) -> tuple[int, int, int, int]:
     """Left, top, right and bottom from ``64,0,64,0``."""
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(part.isascii() and part.isdigit() for part in parts):
+    from gcn_cli.run.numbers import whole
+    from gcn_cli.run.sampling import MAX_SIDE
+
+    parts = [n for n in (whole(part, MAX_SIDE) for part in text.split(",")) if n is not None]
+    if len(parts) != 4 or text.count(",") != 3:
         raise UsageError(f"room reads like 64,0,64,0 (left, top, right, bottom); '{text}' does not")
-    left, top, right, bottom = (int(part) for part in parts)
+    left, top, right, bottom = parts
     return left, top, right, bottom
 
 

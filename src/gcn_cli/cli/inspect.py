@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcn_cli.cli.options import (
-    AsJson,
-    Device,
-    examples,
-    print_json,
-    print_table,
-    say,
-)
+from gcn_cli.cli.options import MOST_SAMPLES, AsJson, Device, examples, print_json, print_table, say
 from gcn_cli.errors import GcnError, ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -73,6 +66,7 @@ def inspect(
         typer.Option(
             "--samples",
             min=0,
+            max=MOST_SAMPLES,
             help="Compare so many fresh samples; texture models: 4 if not given.",
         ),
     ] = None,
@@ -86,6 +80,7 @@ def inspect(
             "--long",
             metavar="N",
             min=0,
+            max=1_000_000,
             help="Texture models: does a chain of N steps at one level stay in the texture? 500 "
             "take as long as a dozen samples or two.",
         ),

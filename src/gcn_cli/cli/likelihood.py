@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcn_cli.cli.options import AsJson, Checkpoint, Device, examples, print_json, print_table
+from gcn_cli.cli.options import (
+    MOST_SAMPLES,
+    MOST_SEED,
+    AsJson,
+    Checkpoint,
+    Device,
+    examples,
+    finite,
+    print_json,
+    print_table,
+)
 from gcn_cli.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -30,14 +40,24 @@ def likelihood(
     ckpt: Checkpoint,
     lowest: Annotated[
         float | None,
-        typer.Option("--lowest", min=0.001, help="Level of the noise on it, contrasts."),
+        typer.Option(
+            "--lowest",
+            min=0.001,
+            max=1000,
+            callback=finite,
+            help="Level of the noise on it, contrasts.",
+        ),
     ] = None,
     side: Annotated[
         int, typer.Option("--side", min=1, max=512, help="Most px a side that are looked at.")
     ] = 64,
-    steps: Annotated[int, typer.Option("--steps", min=2, help="Levels of either way.")] = 200,
-    chains: Annotated[int, typer.Option("--chains", min=2, help="Chains, and draws of noise.")] = 4,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all noise.")] = 0,
+    steps: Annotated[
+        int, typer.Option("--steps", min=2, max=100_000, help="Levels of either way.")
+    ] = 200,
+    chains: Annotated[
+        int, typer.Option("--chains", min=2, max=MOST_SAMPLES, help="Chains, and draws of noise.")
+    ] = 4,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Of all noise.")] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcn_cli.cli.options import (
+    MOST_SAMPLES,
+    MOST_SEED,
     AsJson,
     Device,
     Precision,
@@ -52,8 +54,10 @@ def mix(
         str | None,
         typer.Option("--size", metavar="WxH", help="In px; by default the map's, or 256."),
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Samples, of seeds --seed and up.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="First seed.")] = 0,
+    n: Annotated[
+        int, typer.Option("--n", min=1, max=MOST_SAMPLES, help="Samples, of seeds --seed and up.")
+    ] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="First seed.")] = 0,
     tile: Annotated[
         str, typer.Option("--tile", help="none, x, y or xy: axes along which copies join up.")
     ] = "none",

@@ -26,6 +26,8 @@ Precision = Annotated[
     str,
     typer.Option("--precision", help="auto, fp32, bf16 or tf32; auto takes bf16 where it is fast."),
 ]
+MOST_SEED = 2**63 - 1
+MOST_SAMPLES = 10_000
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print every result as a line that is one JSON object.")
 ]
@@ -34,7 +36,28 @@ SkipExisting = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No words on stderr except errors.")]
 
+_LONE = re.compile("[\ud800-\udfff]")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+def finite(value: float | None) -> float | None:
+    """The value of an option; refuses what is no number, which lies within any range."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter("it must be a finite number")
+    return value
+
+
+def refuse_empty(words: Sequence[str]) -> None:
+    """Refuse words that hold nothing: as a path, that would be the folder one is in.
+
+    Raises:
+        UsageError: there is one, as where a shell's variable is empty.
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        if not word.strip() or (word.startswith("--") and word.endswith("=")):
+            name = before if before.startswith("-") else word.rstrip("=").strip()
+            told = f"{name} was given nothing" if name else "an argument is empty"
+            raise UsageError(f"{told}; is a variable of the shell empty?")
 
 
 def examples(*lines: str) -> str:
@@ -75,8 +98,12 @@ def parse_interval(text: str) -> float:
 
 
 def json_line(data: Any, indent: int | None = None) -> str:
-    """One JSON object, on one line; numbers that JSON has no word for become null."""
-    return json.dumps(_plain(data), indent=indent, ensure_ascii=False)
+    r"""One JSON object, on one line; numbers that JSON has no word for become null.
+
+    Bytes of a file's name that are no UTF-8 are written as Python knows them, as ``\udce9``.
+    """
+    text = json.dumps(_plain(data), indent=indent, ensure_ascii=False)
+    return _LONE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def print_json(data: Any, indent: int | None = None) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcn_cli.cli.options import (
+    MOST_SAMPLES,
+    MOST_SEED,
     AsJson,
     Device,
     Precision,
@@ -55,9 +57,12 @@ def restore(
         int, typer.Option("--upscale", metavar="2|4", help="How many times x is as wide and high.")
     ] = 1,
     n: Annotated[
-        int, typer.Option("--n", min=0, help="Samples of what x may be, of seeds --seed and up.")
+        int,
+        typer.Option(
+            "--n", min=0, max=MOST_SAMPLES, help="Samples of what x may be, of seeds --seed and up."
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="First seed.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="First seed.")] = 0,
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", metavar="DIR|FILE", help="By default in the run folder."),

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gcn_cli.cli.options import AsJson, Checkpoint, Device, examples, print_json, print_table
+from gcn_cli.cli.options import (
+    MOST_SEED,
+    AsJson,
+    Checkpoint,
+    Device,
+    examples,
+    print_json,
+    print_table,
+)
 from gcn_cli.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
@@ -34,14 +42,17 @@ def score(
     images: Annotated[list[Path], typer.Argument(metavar="IMG...", help="Pictures or folders.")],
     ckpt: Checkpoint,
     n: Annotated[
-        int, typer.Option("--n", min=3, max=4096, help="Own samples to stand among.")
+        int,
+        typer.Option("--n", min=3, max=4096, help="Own samples to stand among."),
     ] = 16,
     odd: Annotated[
         Path | None,
         typer.Option("--map", metavar="FILE", help="Of one picture: paint where it is odd."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.")] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of samples and noise.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=MOST_SEED, help="Of samples and noise.")
+    ] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

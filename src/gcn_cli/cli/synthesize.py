@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcn_cli.cli.options import (
+    MOST_SAMPLES,
+    MOST_SEED,
     AsJson,
     Checkpoint,
     Device,
@@ -18,6 +20,7 @@ from gcn_cli.cli.options import (
     SkipExisting,
     check_existing,
     examples,
+    finite,
     left_to_draw,
     print_written,
     say,
@@ -55,8 +58,10 @@ def synthesize(
             help="In px; a number is a square; by default 256.",
         ),
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Samples, of seeds --seed and up.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="First seed.")] = 0,
+    n: Annotated[
+        int, typer.Option("--n", min=1, max=MOST_SAMPLES, help="Samples, of seeds --seed and up.")
+    ] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="First seed.")] = 0,
     seeds: Annotated[
         str | None, typer.Option("--seeds", metavar="0,3,10-20", help="Instead of --seed and --n.")
     ] = None,
@@ -64,7 +69,14 @@ def synthesize(
         str, typer.Option("--tile", help="none, x, y or xy: axes along which copies join up.")
     ] = "none",
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0, help="Of the chains; 1 is the model's own.")
+        float,
+        typer.Option(
+            "--temperature",
+            min=0,
+            max=100,
+            callback=finite,
+            help="Of the chains; 1 is the model's own.",
+        ),
     ] = 1.0,
     out: Annotated[
         str | None,
@@ -85,7 +97,10 @@ def synthesize(
     ] = False,
     skip_existing: SkipExisting = False,
     batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Samples at once; a matter of memory only.")
+        int | None,
+        typer.Option(
+            "--batch", min=1, max=MOST_SAMPLES, help="Samples at once; a matter of memory only."
+        ),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -114,7 +129,11 @@ def synthesize(
     strength: Annotated[
         float | None,
         typer.Option(
-            "--strength", min=0, max=1, help="0: nothing of --guide or --init; by default 0.5."
+            "--strength",
+            min=0,
+            max=1,
+            callback=finite,
+            help="0: nothing of --guide or --init; by default 0.5.",
         ),
     ] = None,
     as_json: AsJson = False,

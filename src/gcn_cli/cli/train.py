@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gcn_cli.cli.options import (
+    MOST_SEED,
     AsJson,
     Device,
     Precision,
@@ -108,7 +109,9 @@ def train(
     flatten: Annotated[
         bool, typer.Option("--flatten", help="Even out uneven light, as of photographs.")
     ] = False,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Same as --set seed=.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=MOST_SEED, help="Same as --set seed=.")
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     max_time: Annotated[
@@ -280,10 +283,12 @@ def _end(skipped: list[ImageError], count: int) -> None:
 
 def _parse_crop(text: str) -> tuple[int, int, int, int]:
     """Left, top, width and height from ``10,20,300,200``."""
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(part.isdigit() for part in parts) or "0" in parts[2:]:
+    from gcn_cli.run.numbers import whole
+
+    parts = [n for n in (whole(part) for part in text.split(",")) if n is not None]
+    if len(parts) != 4 or text.count(",") != 3 or 0 in parts[2:]:
         raise UsageError(f"a crop reads like 10,20,300,200; '{text}' does not")
-    left, top, width, height = (int(part) for part in parts)
+    left, top, width, height = parts
     return left, top, width, height
 
 

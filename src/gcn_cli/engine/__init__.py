@@ -20,6 +20,7 @@ from gcn_cli.engine.machine import (
     facts,
     free_memory,
     is_out_of_memory,
+    total_memory,
 )
 from gcn_cli.engine.noise import NoiseSource
 from gcn_cli.engine.replay import Replayed
@@ -49,5 +50,6 @@ __all__ = [
     "open_engine",
     "parts",
     "run_windowed",
+    "total_memory",
     "windowed_gradient",
 ]

@@ -23,10 +23,10 @@ class AdamParams:
     """
 
     name: Literal["adam"] = key("adam, or sgd as the authors had it", "adam", kw_only=True)
-    rate: float = key("learning rate at its height", gt=0)
+    rate: float = key("learning rate at its height", gt=0, le=1e3)
     beta1: float = key("decay an update of the mean gradient", 0.5, ge=0, lt=1)
     beta2: float = key("decay an update of the mean square", 0.99, ge=0, lt=1)
-    decay: float = key("shrinking of the filters, times the rate", 0.0, ge=0)
+    decay: float = key("shrinking of the filters, times the rate", 0.0, ge=0, le=1e3)
     """Decoupled weight decay of the filters (Loshchilov & Hutter 2019): a Gaussian prior on w."""
 
 
@@ -40,10 +40,10 @@ class SgdParams:
     """
 
     name: Literal["sgd"] = key("sgd as the authors had it, or adam", "sgd", kw_only=True)
-    rate: float = key("learning rate at its height", gt=0)
-    decay: float = key("shrinking of the filters, times the rate", 1e-4, ge=0)
-    bias_factor: float = key("times faster that biases learn", 2.0, ge=0)
-    cap: float = key("largest entry of a gradient; more is scaled down", 20.0, gt=0)
+    rate: float = key("learning rate at its height", gt=0, le=1e3)
+    decay: float = key("shrinking of the filters, times the rate", 1e-4, ge=0, le=1e3)
+    bias_factor: float = key("times faster that biases learn", 2.0, ge=0, le=1e6)
+    cap: float = key("largest entry of a gradient; more is scaled down", 20.0, gt=0, le=1e9)
 
 
 @dataclass(frozen=True)

@@ -58,5 +58,8 @@ def atomic_write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
-    """Replaces a file's content by UTF-8 text at once; see `atomic_write`."""
-    atomic_write_bytes(path, text.encode("utf-8"))
+    r"""Replaces a file's content by UTF-8 text at once; see `atomic_write`.
+
+    Of a file's name that is no UTF-8 the odd bytes are written as ``\udce9``.
+    """
+    atomic_write_bytes(path, text.encode("utf-8", "backslashreplace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from gcn_cli.errors import ImageError
@@ -34,18 +35,36 @@ def find_images(path: str | Path, recursive: bool = False) -> list[Path]:
 def sort_out(path: str | Path, recursive: bool = False) -> tuple[list[Path], list[str]]:
     """`find_images`, and the names of files in the folder that were left out for their suffix."""
     path = Path(path)
-    if path.is_file():
+    if not is_folder(path):
         return [path], []
-    if not path.is_dir():
-        raise ImageError(f"{path} does not exist")
     inside = path.rglob("*") if recursive else path.iterdir()
-    files = [p for p in inside if _shown(p.relative_to(path)) and p.is_file()]
+    try:
+        files = [p for p in inside if _shown(p.relative_to(path)) and p.is_file()]
+    except OSError as error:
+        raise ImageError(f"the folder {path} cannot be read: {error.strerror}") from error
     found = sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         known = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
         raise ImageError(f"the folder {path} holds no images ({known})")
     left = sorted(str(p.relative_to(path)) for p in files if p not in set(found))
     return found, left
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; if not, it is a regular file.
+
+    Raises:
+        ImageError: it is neither, as a pipe or a device is, or it cannot be looked at.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise ImageError(f"{path} does not exist") from error
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ImageError(f"{path} is neither a file nor a folder")
+    return stat.S_ISDIR(mode)
 
 
 def _shown(inside: Path) -> bool:

@@ -7,20 +7,22 @@ model a config follows, see `gcn_cli.run.schema`.
 
 from __future__ import annotations
 
-import contextlib
+import copy
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from gcn_cli.errors import ConfigError
+from gcn_cli.run import strict_yaml
 from gcn_cli.run.presets import preset_folder, preset_names
 from gcn_cli.run.schema import DEFAULT_KIND, KINDS, Config
 from gcn_cli.run.unknown import offer, unknown_key
 
 DEFAULT_PRESET = "texture"
+_INDEX = re.compile(r"-?[0-9]{1,6}")
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
 
@@ -43,31 +45,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: missing, unreadable, not YAML, or not a mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where else ""
-        raise ConfigError(f"config {path} is not valid YAML{line}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"config {path} must be a mapping of keys to values")
-    try:
-        return {key: _unshared(value) for key, value in data.items()}
-    except RecursionError as error:
-        raise ConfigError(f"config {path} is nested without end") from error
-
-
-def _unshared(node: Any) -> Any:
-    """A copy in which what YAML refers to (``*wide``) stands on its own.
-
-    An override of one layer would else change all layers that are written as references to it.
-    """
-    if isinstance(node, dict):
-        return {key: _unshared(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_unshared(value) for value in node]
-    return node
+        data = strict_yaml.parse(strict_yaml.read_text(path))
+        if not isinstance(data, dict):
+            raise ConfigError("must be a mapping of keys to values")
+    except ConfigError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else None
+        told = f"cannot read config {path}: {cause.strerror}" if cause else f"config {path} {error}"
+        raise ConfigError(told) from error
+    return data
 
 
 def resolve(
@@ -124,7 +109,8 @@ def validate(data: Mapping[str, Any]) -> Config:
     kind = data.get("kind", DEFAULT_KIND)
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
-        raise ConfigError(f"kind: there is no kind '{kind}'{offer(str(kind), list(KINDS))}")
+        told = f"kind: there is no kind '{str(kind)[:40]}'{offer(str(kind)[:40], list(KINDS))}"
+        raise ConfigError(told)
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -134,8 +120,7 @@ def validate(data: Mapping[str, Any]) -> Config:
 def dump(config: Config) -> str:
     """The resolved config as YAML that `resolve` accepts again."""
     plain = config.model_dump(mode="json")
-    text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-    return text
+    return strict_yaml.text_of(plain)
 
 
 def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> None:
@@ -151,13 +136,12 @@ def _override(data: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"an override reads key=value, as in learning.updates=50: {text}")
+    if key.count(".") >= strict_yaml.MAX_DEPTH:
+        raise ConfigError(f"there is no key of {key.count('.') + 1} parts: {key}")
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of the override {text} is not valid YAML") from error
-    if isinstance(parsed, str):  # YAML 1.1 reads 1e-3 as text
-        with contextlib.suppress(ValueError):
-            parsed = float(parsed)
+        parsed = strict_yaml.parse(value)
+    except ConfigError as error:
+        raise ConfigError(f"the value of the override {text} {error}") from error
     _put(data, key.split("."), parsed, key)
 
 
@@ -168,21 +152,21 @@ def _put(node: Any, path: list[str], value: Any, whole: str) -> None:
             for item in range(len(node)):
                 _put(node, [str(item), *rest], value, whole)
             return
-        if not head.lstrip("-").isdigit() or not -len(node) <= int(head) < len(node):
+        if not _INDEX.fullmatch(head) or not -len(node) <= int(head) < len(node):
             raise ConfigError(
                 f"{whole}: '{head}' is not an index into {len(node)} items; 0 is the first, * all"
             )
         if rest:
             _put(node[int(head)], rest, value, whole)
         else:
-            node[int(head)] = _unshared(value)
+            node[int(head)] = copy.deepcopy(value)
     elif isinstance(node, dict):
         if rest:
             if node.get(head) is None:  # a resolved config holds null where nothing was given
                 node[head] = {}
             _put(node[head], rest, value, whole)
         else:
-            node[head] = _unshared(value)
+            node[head] = copy.deepcopy(value)
     else:
         raise ConfigError(f"{whole}: '{head}' lies below a plain value")
 

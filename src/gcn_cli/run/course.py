@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gcn_cli.engine import Machine
+from gcn_cli.engine import Machine, free_memory, total_memory
+from gcn_cli.errors import DeviceError
 from gcn_cli.run.jobs import Job
 from gcn_cli.run.schema import Config
 
@@ -40,6 +41,26 @@ class Estimate:
     memory: int
     seconds: float
     note: str | None = None
+
+
+def check_memory(count: int, machine: Machine, spare: str) -> None:
+    """Refuse what cannot be held, before it is tried to tell how long it takes.
+
+    Args:
+        count: bytes that learning takes, as estimated.
+        machine: where it would run.
+        spare: what to lower.
+
+    Raises:
+        DeviceError: the machine has less.
+    """
+    device = machine.device
+    most = (device.type != "cuda" and total_memory()) or free_memory(device)
+    if count > most:
+        raise DeviceError(
+            f"learning would take about {count / 2**30:.1f} GiB of memory, and there are "
+            f"{most / 2**30:.1f}: lower {spare}"
+        )
 
 
 class Course(Protocol):

@@ -170,7 +170,7 @@ def _ask_anew(meta: Path, config: Config) -> None:
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         told = json.loads(path.read_text(encoding="utf-8"))
         return told if isinstance(told, dict) else {}
     return {}

@@ -11,12 +11,12 @@ from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
 
-import yaml
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
 from gcn_cli.run.schema import DEFAULT_KIND, KINDS, Common, Config
+from gcn_cli.run.strict_yaml import text_of
 
 _PLAIN = TypeAdapter(Any)
 _COLUMN = 26
@@ -104,10 +104,7 @@ def _lines(part: Any, indent: str) -> Iterator[tuple[str, str]]:
 
 def _yaml(value: Any) -> str:
     """A value on one line."""
-    text = yaml.safe_dump(
-        [value], default_flow_style=True, width=2**31, sort_keys=False, allow_unicode=True
-    )
-    return str(text).strip()[1:-1]
+    return text_of([value], default_flow_style=True, width=2**31).strip()[1:-1]
 
 
 _PAGE = """\

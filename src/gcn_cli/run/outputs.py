@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +24,12 @@ from gcn_cli.images.files import (
 )
 from gcn_cli.images.maps import Material
 from gcn_cli.run.checkpoint import Checkpoint
+from gcn_cli.run.rundir import clipped
 from gcn_cli.run.sampling import REPEATS, Request
 
 NAME = "sample-{size}-seed{seed}"
 """How a sample in a folder is called, unless the user says otherwise."""
+_LONGEST = 230  # bytes of a file's name, which a suffix and the mark of a preview may follow
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,4}", flags=re.IGNORECASE)
 
 
@@ -183,7 +186,7 @@ def _grid_name(request: Request) -> str:
 def run_stem(folder: Path) -> str:
     """What a run is called, without its number."""
     number, dash, name = folder.resolve().name.partition("-")
-    return name if dash and number.isdigit() else folder.resolve().name
+    return name if dash and number.isdecimal() else folder.resolve().name
 
 
 def is_file_name(path: Path) -> bool:
@@ -203,7 +206,7 @@ def is_file_name(path: Path) -> bool:
 
 def _names(name: str, request: Request, stem: str) -> list[str]:
     """Names of the files of all seeds."""
-    size = f"{request.width}x{request.height}"
+    size, stem = f"{request.width}x{request.height}", clipped(stem)
     try:
         names = [name.format(stem=stem, seed=seed, size=size) for seed in request.seeds]
     except (KeyError, IndexError, ValueError, AttributeError) as error:
@@ -212,8 +215,10 @@ def _names(name: str, request: Request, stem: str) -> list[str]:
             "read like that"
         ) from error
     for text in names:
-        if not text or Path(text).name != text or text.startswith("."):
+        if not text or Path(text).name != text or text.startswith(".") or "\0" in text:
             raise UsageError(f"--name gives names of files; '{text}' is none")
+        if len(os.fsencode(text)) > _LONGEST:
+            raise UsageError(f"--name '{name}' gives names of more than {_LONGEST} bytes")
     if len(set(names)) < len(names):
         raise UsageError(f"--name '{name}' calls several pictures alike; put {{seed}} in it")
     return names

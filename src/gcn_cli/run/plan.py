@@ -13,6 +13,7 @@ from gcn_cli.run.jobs import check_contrast
 from gcn_cli.run.schema import FieldConfig, LayerConfig
 from gcn_cli.texture.paper.model import SamplerParams
 from gcn_cli.texture.paper.plan import LearningParams, Plan, StagePlan
+from gcn_cli.texture.recipe import check_parameters
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,12 @@ def _net(config: FieldConfig, subject: Subject) -> ConvNet:
                 raise ConfigError("a full-map top filter needs square images; set images.size")
             size = maps[0]
         specs.append(_spec(layer, size))
-    return ConvNet(tuple(specs), subject.channels)
+    net = ConvNet(tuple(specs), subject.channels)
+    try:
+        check_parameters(net.n_parameters())
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return net
 
 
 def _spec(layer: LayerConfig, size: int) -> LayerSpec:

@@ -19,6 +19,7 @@ from gcn_cli.images.files import atomic_write_text, remove_scratch
 
 _NUMBERED = re.compile(r"(\d{5,})-")
 _ATTEMPTS = 1000
+_LONGEST = 180  # bytes of a name; file systems allow 255 with all that is added
 _REPORTED_PACKAGES = ("torch", "numpy", "pillow", "OpenImageIO", "pydantic", "safetensors")
 
 
@@ -33,7 +34,8 @@ def create_run_dir(root: str | Path, name: str) -> Path:
 
     Args:
         root: the folder of all runs; made if missing.
-        name: what the run is about; anything but letters, digits, `.`, `_` and `-` becomes `-`.
+        name: what the run is about; anything but letters, digits, `.`, `_` and `-` becomes `-`,
+            and what a file system may have no room for is left out.
 
     Returns:
         The new, empty folder.
@@ -42,7 +44,7 @@ def create_run_dir(root: str | Path, name: str) -> Path:
         GcnError: the folder cannot be made, or no free number was found in a thousand attempts.
     """
     root = Path(root)
-    label = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+    label = clipped(re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run")
     try:
         root.mkdir(parents=True, exist_ok=True)
         for _ in range(_ATTEMPTS):
@@ -52,6 +54,14 @@ def create_run_dir(root: str | Path, name: str) -> Path:
     except OSError as error:
         raise GcnError(f"no run folder can be made in {root}: {error.strerror}") from error
     raise GcnError(f"no free run number was found in {root}")
+
+
+def clipped(name: str) -> str:
+    """As much of a name as leaves room for what stands before and after it in a file's name."""
+    name = name[:_LONGEST]
+    while len(os.fsencode(name)) > _LONGEST:
+        name = name[:-1]
+    return name
 
 
 def _claim(root: Path, label: str) -> Path | None:

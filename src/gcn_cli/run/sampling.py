@@ -11,10 +11,13 @@ from torch import Tensor
 
 from gcn_cli.engine import Machine, free_memory
 from gcn_cli.errors import UsageError
+from gcn_cli.run.numbers import whole
 
 Tiling = Literal["none", "x", "y", "xy"]
 TILINGS = ("none", "x", "y", "xy")
 MAX_SIDE = 32768
+MOST_SEEDS = 10000
+"""Pictures that one call draws, at most."""
 USUAL = 256
 """Side, px, of a picture where no size is asked for."""
 REPEATS = {"x": (1, 2), "y": (2, 1), "xy": (2, 2)}
@@ -147,16 +150,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises:
         UsageError: anything else, or more than 10000 of them.
     """
-    seeds: list[int] = []
+    seeds: dict[int, None] = {}
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        word, dash, last = part.strip().partition("-")
+        first, end = whole(word), whole(last if dash else word)
+        if first is None or end is None:
             raise UsageError(f"seeds read like 0,3,10-20; '{part}' does not")
-        end = int(last) if dash else int(first)
-        if end < int(first) or end - int(first) >= 10000:
+        if end < first or end - first >= MOST_SEEDS:
             raise UsageError(f"the range '{part}' is empty or too long")
-        seeds.extend(range(int(first), end + 1))
-    return tuple(dict.fromkeys(seeds))
+        seeds.update(dict.fromkeys(range(first, end + 1)))
+        if len(seeds) > MOST_SEEDS:
+            raise UsageError(f"there are more than {MOST_SEEDS} seeds")
+    return tuple(seeds)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -165,10 +170,11 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         UsageError: anything else.
     """
-    width, cross, height = text.lower().partition("x")
-    if not width.isdigit() or (cross and not height.isdigit()):
+    word, cross, other = text.lower().partition("x")
+    width, height = whole(word), whole(other if cross else word)
+    if width is None or height is None:
         raise UsageError(f"a size reads like 512x384; '{text}' does not")
-    return int(width), int(height) if cross else int(width)
+    return width, height
 
 
 def batches(seeds: Sequence[int], size: int) -> list[tuple[int, ...]]:

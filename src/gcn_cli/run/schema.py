@@ -10,12 +10,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from gcn_cli.field.convnet import LayerSpec
+from gcn_cli.field.convnet import ConvNet, LayerSpec
 from gcn_cli.field.langevin import LangevinParams
 from gcn_cli.texture.paper.guard import GuardParams
 from gcn_cli.texture.paper.model import SamplerParams
 from gcn_cli.texture.paper.plan import LearningParams
-from gcn_cli.texture.recipe import Part, Recipe
+from gcn_cli.texture.recipe import MOST_LAYERS, MOST_UPDATES, Part, Recipe, check_parameters
 
 
 class ImagesConfig(Part):
@@ -30,10 +30,14 @@ class ImagesConfig(Part):
     size: int | None = Field(
         default=None,
         ge=8,
+        le=2048,
         description="side of the square the middle is resized to, px; null: as is",
     )
     max_side: int = Field(
-        default=0, ge=0, description="longest side, px; larger ones are shrunk; 0: any"
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="longest side, px; larger ones are shrunk; 0: any",
     )
     flatten: bool = Field(default=False, description="whether uneven light is evened out")
     role: Literal["colour", "data"] = Field(
@@ -50,8 +54,12 @@ class OutputConfig(Part):
     Of kind ``texture`` an update of likelihood, which takes long, counts as 25.
     """
 
-    grid_every: int = Field(default=50, ge=1, description="updates between two grids of samples")
-    checkpoint_every: int = Field(default=100, ge=1, description="updates between two checkpoints")
+    grid_every: int = Field(
+        default=50, ge=1, le=MOST_UPDATES, description="updates between two grids of samples"
+    )
+    checkpoint_every: int = Field(
+        default=100, ge=1, le=MOST_UPDATES, description="updates between two checkpoints"
+    )
     tensorboard: bool = Field(
         default=False, description="whether metrics and grids are event files, too"
     )
@@ -67,8 +75,8 @@ class Common(Part):
     kind: Literal["texture", "field"] = Field(
         default="texture", description="texture: the recipe; field: the paper's experiments"
     )
-    name: str = Field(default="custom", description="what the config is called")
-    description: str = Field(default="", description="what it is for, in one line")
+    name: str = Field(default="custom", max_length=200, description="what the config is called")
+    description: str = Field(default="", max_length=2000, description="what it is for, in one line")
     seed: int = Field(default=0, ge=0, lt=2**63, description="of all that is random in learning")
     precision: Literal["auto", "fp32", "bf16", "tf32"] = Field(
         default="auto", description="fp32, bf16, tf32; auto: bf16 where it is fast"
@@ -93,7 +101,10 @@ class TextureConfig(Recipe, Common):
         default="texture", description=Common.model_fields["kind"].description
     )
     budget: float = Field(
-        default=0.0, ge=0, description="seconds of learning, at most; lowers updates; 0: any"
+        default=0.0,
+        ge=0,
+        le=1e8,
+        description="seconds of learning, at most; lowers updates; 0: any",
     )
 
 
@@ -110,9 +121,14 @@ class LayerConfig(Part):
     size: int | Literal["full"] = Field(
         description="side of a filter, px of the map below; full: all of the map"
     )
-    stride: int = Field(default=LayerSpec.stride, ge=1, description="px between neighbouring units")
+    stride: int = Field(
+        default=LayerSpec.stride, ge=1, le=512, description="px between neighbouring units"
+    )
     padding: int = Field(
-        default=LayerSpec.padding, ge=0, description="zeros on each side of a bounded map, px"
+        default=LayerSpec.padding,
+        ge=0,
+        le=512,
+        description="zeros on each side of a bounded map, px",
     )
     relu: bool = Field(default=LayerSpec.relu, description="whether negative responses become 0")
 
@@ -131,8 +147,12 @@ class LangevinConfig(Part):
     `LangevinParams` has them in grey levels, once the images' contrast and the strides are known.
     """
 
-    sigma: float = Field(gt=0, description="deviation of the reference, in the config's unit")
-    eps: float = Field(gt=0, description="size of a step, in the config's unit; below 2 sigma")
+    sigma: float = Field(
+        ge=1e-4, le=1e6, description="deviation of the reference, in the config's unit"
+    )
+    eps: float = Field(
+        ge=1e-6, le=1e6, description="size of a step, in the config's unit; below 2 sigma"
+    )
     dither: bool = Field(
         default=False, description="whether each step takes a random phase of the strides"
     )
@@ -147,10 +167,10 @@ class InitConfig(Part):
     """Starting weights."""
 
     std: float | None = Field(
-        default=None, gt=0, description="deviation of starting weights; null: He's scaling"
+        default=None, gt=0, le=1e3, description="deviation of starting weights; null: He's scaling"
     )
     top_gain: float = Field(
-        default=1.0, gt=0, description="factor on the top layer's starting weights"
+        default=1.0, gt=0, le=1e3, description="factor on the top layer's starting weights"
     )
 
 
@@ -158,13 +178,22 @@ class SamplingConfig(Part):
     """How fresh chains run; `SamplerParams` has ``start_noise`` in grey levels instead."""
 
     steps: int | None = Field(
-        default=None, ge=1, description="Langevin steps of a fresh chain; null: learning.steps"
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Langevin steps of a fresh chain; null: learning.steps",
     )
     start_noise: float = Field(
-        default=SamplerParams.start_noise, ge=0, description="noise it starts at, in sigmas"
+        default=SamplerParams.start_noise,
+        ge=0,
+        le=1000,
+        description="noise it starts at, in sigmas",
     )
     polish: int = Field(
-        default=SamplerParams.polish, ge=0, description="steps without noise at the end"
+        default=SamplerParams.polish,
+        ge=0,
+        le=1_000_000,
+        description="steps without noise at the end",
     )
 
 
@@ -181,10 +210,15 @@ class FieldConfig(Common):
         default="torus", description="torus: sides meet; bounded: zeros lie beyond"
     )
     canvas: int | None = Field(
-        default=None, ge=8, description="side of the chains, px; null: the exemplar's own sides"
+        default=None,
+        ge=8,
+        le=4096,
+        description="side of the chains, px; null: the exemplar's own sides",
     )
     guard: GuardParams = Field(default=GuardParams(), description="when learning has diverged")
-    layers: tuple[LayerConfig, ...] = Field(min_length=1, description="the network, bottom to top")
+    layers: tuple[LayerConfig, ...] = Field(
+        min_length=1, max_length=MOST_LAYERS, description="the network, bottom to top"
+    )
     langevin: LangevinConfig = Field(description="the dynamics of the chains")
     init: InitConfig = Field(default=InitConfig(), description="where weights start")
     learning: LearningParams = Field(description="how weights are learned")
@@ -194,6 +228,9 @@ class FieldConfig(Common):
     def _consistent(self) -> FieldConfig:
         if any(layer.size == "full" for layer in self.layers[:-1]):
             raise ValueError("only the top layer can be 'full'")
+        specs = [LayerSpec(**layer.model_dump()) for layer in self.layers if layer.size != "full"]
+        if specs:
+            check_parameters(ConvNet(tuple(specs)).n_parameters())
         if self.boundary == "torus" and any(layer.padding for layer in self.layers):
             raise ValueError("padding has no meaning on a torus; set it to 0")
         if self.boundary == "torus" and self.learning.chains == "data":

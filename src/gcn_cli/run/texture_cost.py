@@ -17,6 +17,7 @@ from gcn_cli.texture.learn import ACTS, Act, begin, learn
 from gcn_cli.texture.plan import Plan, SizePlan
 
 _TRIED = 6  # updates of reconstruction that are timed
+_LONG = 2.0  # seconds of an update, from which on one must do
 _LEVELS = 5  # levels of a chain, at least, that are timed
 _KEPT_MAPS = 6  # maps of every layer that an update holds at once, with their gradients
 _CHAIN_MAPS = 4  # the same of a chain's step
@@ -72,7 +73,9 @@ def _tried(
             started = time.perf_counter()
             next(course)
             seconds[act] = time.perf_counter() - started
-    return seconds[0] / _TRIED, seconds[1] * len(size.levels) / len(size.levels[::thin])
+        if seconds[0] > _LONG * updates:
+            break
+    return seconds[0] / updates, seconds[1] * len(size.levels) / len(size.levels[::thin])
 
 
 def _maps(net: NoiseNet, area: float) -> float:

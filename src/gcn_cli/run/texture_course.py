@@ -14,7 +14,7 @@ from gcn_cli.errors import ConfigError, ImageError
 from gcn_cli.field.noise import derive_seed
 from gcn_cli.run import texture_cost as cost
 from gcn_cli.run.clock import clock_text
-from gcn_cli.run.course import Course, Estimate, Told
+from gcn_cli.run.course import Course, Estimate, Told, check_memory
 from gcn_cli.run.jobs import Job, check_contrast
 from gcn_cli.run.schema import TextureConfig
 from gcn_cli.run.texture_packing import state_to
@@ -150,7 +150,10 @@ class TextureCourse:
 
     def spare(self, state: State) -> str:
         """What to lower when memory runs out."""
-        if state.act == ACTS[0]:
+        return self._spare(state.act)
+
+    def _spare(self, act: Act) -> str:
+        if act == ACTS[0]:
             return "reconstruction.batch or reconstruction.crop"
         return "likelihood.chains or likelihood.canvas"
 
@@ -193,6 +196,12 @@ class TextureCourse:
         return Estimate(parameters, memory, seconds, note)
 
     def _seconds(self, machine: Machine) -> float:
+        recipe = self.config
+        crops = recipe.reconstruction.batch * recipe.reconstruction.crop**2
+        canvases = recipe.likelihood.chains * recipe.likelihood.canvas**2
+        act = ACTS[0] if crops > canvases else ACTS[1]
+        spare = f"{self._spare(act)}, or filters of layers"
+        check_memory(cost.learning_bytes(self.plan, machine.dtype), machine, spare)
         each = cost.update_seconds(self.plan, _in_contrast(self.job), machine, self.job.known)
         return cost.total_seconds(self.plan, each)
 

@@ -97,7 +97,7 @@ def _leaf(where: Sequence[str], data: Any) -> list[str]:
 def _plain(path: Sequence[str]) -> str:
     """A path as `Key.path` has it; that of version 0.1 without its level."""
     below = path[2:] if path[:1] == ["levels"] and len(path) > 2 else path
-    return ".".join("*" if part.lstrip("-").isdigit() else part for part in below)
+    return ".".join("*" if part.lstrip("-").isdecimal() else part for part in below)
 
 
 def _here(known: Sequence[Key], loc: Sequence[str]) -> list[str]:

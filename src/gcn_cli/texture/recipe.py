@@ -9,6 +9,11 @@ from gcn_cli.field.ladder import noise_levels
 from gcn_cli.field.network import LayerSpec, NoiseNet
 from gcn_cli.texture.place import PLACE
 
+MOST_UPDATES = 10_000_000
+MOST_LAYERS = 32
+MOST_PARAMETERS = 2**28
+"""Of a network, at most: 1 GiB of float32."""
+
 
 class Part(BaseModel):
     """A part of a recipe: unknown keys are refused, values do not change."""
@@ -20,18 +25,22 @@ class Noise(Part):
     """Levels of noise, in units of the exemplar's contrast."""
 
     highest: float = Field(
-        default=20.0, gt=0, description="level at which the coarsest size starts, contrasts"
+        default=20.0,
+        gt=0,
+        le=1000,
+        description="level at which the coarsest size starts, contrasts",
     )
     lowest: float = Field(
-        default=0.02, gt=0, description="level at which every size ends, contrasts"
+        default=0.02, ge=1e-4, description="level at which every size ends, contrasts"
     )
     given: float = Field(
         default=0.1,
         ge=0,
+        le=1000,
         description="noise on the coarser sample a finer size is given, contrasts",
     )
     finer: float = Field(
-        default=1.0, gt=0, description="level at which a finer size starts, contrasts"
+        default=1.0, gt=0, le=1000, description="level at which a finer size starts, contrasts"
     )
 
     @model_validator(mode="after")
@@ -65,12 +74,18 @@ class Sizes(Part):
 class Reconstruction(Part):
     """Act one."""
 
-    updates: int = Field(default=3000, ge=1, description="updates at the coarsest size")
-    finer_updates: int = Field(default=1200, ge=1, description="updates at every finer size")
+    updates: int = Field(
+        default=3000, ge=1, le=MOST_UPDATES, description="updates at the coarsest size"
+    )
+    finer_updates: int = Field(
+        default=1200, ge=1, le=MOST_UPDATES, description="updates at every finer size"
+    )
     batch: int = Field(default=1, ge=1, le=256, description="crops an update")
-    crop: int = Field(default=128, ge=16, description="side of a crop, px")
-    margin: int = Field(default=24, ge=1, description="rim of a crop that does not count, px")
-    rate: float = Field(default=8e-3, gt=0, description="Muon's learning rate at its height")
+    crop: int = Field(default=128, ge=16, le=4096, description="side of a crop, px")
+    margin: int = Field(
+        default=24, ge=1, le=2048, description="rim of a crop that does not count, px"
+    )
+    rate: float = Field(default=8e-3, gt=0, le=10, description="Muon's learning rate at its height")
 
     @model_validator(mode="after")
     def _inside(self) -> Reconstruction:
@@ -82,16 +97,22 @@ class Reconstruction(Part):
 class Likelihood(Part):
     """Act two."""
 
-    updates: int = Field(default=60, ge=0, description="updates at the coarsest size; 0: none")
-    finer_updates: int = Field(default=30, ge=0, description="updates at every finer size; 0: none")
-    chains: int = Field(default=2, ge=1, le=1024, description="chains an update")
-    canvas: int = Field(default=128, ge=16, description="side of a chain's torus, px")
-    levels: int = Field(
-        default=10, ge=1, description="noise levels of the chain that an update learns at"
+    updates: int = Field(
+        default=60, ge=0, le=MOST_UPDATES, description="updates at the coarsest size; 0: none"
     )
-    rate: float = Field(default=2e-4, gt=0, description="Adam's learning rate of all but votes")
+    finer_updates: int = Field(
+        default=30, ge=0, le=MOST_UPDATES, description="updates at every finer size; 0: none"
+    )
+    chains: int = Field(default=2, ge=1, le=1024, description="chains an update")
+    canvas: int = Field(default=128, ge=16, le=4096, description="side of a chain's torus, px")
+    levels: int = Field(
+        default=10, ge=1, le=10000, description="noise levels of the chain that an update learns at"
+    )
+    rate: float = Field(
+        default=2e-4, gt=0, le=10, description="Adam's learning rate of all but votes"
+    )
     vote_rate: float = Field(
-        default=4e-3, gt=0, description="Adam's learning rate of the votes' weights"
+        default=4e-3, gt=0, le=10, description="Adam's learning rate of the votes' weights"
     )
 
 
@@ -108,11 +129,19 @@ class Sampler(Part):
     )
 
 
+def check_parameters(count: int) -> None:
+    """Raise ValueError where a network has more than `MOST_PARAMETERS`."""
+    if count > MOST_PARAMETERS:
+        raise ValueError(f"layers: they have {count:,} parameters, of at most {MOST_PARAMETERS:,}")
+
+
 class Recipe(Part):
     """A whole recipe: one network structure and one pair of acts for every size."""
 
     layers: tuple[LayerSpec, ...] = Field(
-        min_length=1, description="the network, bottom to top, the same at every size"
+        min_length=1,
+        max_length=MOST_LAYERS,
+        description="the network, bottom to top, the same at every size",
     )
     noise: Noise = Field(
         default=Noise(), description="levels of noise, in units of the exemplar's contrast"
@@ -134,7 +163,7 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _network(self) -> Recipe:
-        self.net(3)
+        check_parameters(self.net(3).n_parameters())
         if self.place and (self.sizes.coarsest != 1 or self.likelihood.updates):
             raise ValueError(
                 "place is of one size and of reconstruction alone: set sizes.coarsest to 1 and "

@@ -46,14 +46,20 @@ class GuardParams(Part):
         description="off: learning ends where a value is not finite; else nothing is watched",
     )
     gap: float = Field(
-        default=2.0, gt=0, description="largest tilt gap, in the data's reference energies"
+        default=2.0, gt=0, le=1e9, description="largest tilt gap, in the data's reference energies"
     )
     spread: float = Field(
-        default=3.0, gt=0, description="largest spread of the chains, in the data's spreads"
+        default=3.0, gt=0, le=1e9, description="largest spread of the chains, in the data's spreads"
     )
-    patience: int = Field(default=3, ge=1, description="bad updates in a row that are divergence")
-    check: int = Field(default=10, ge=1, description="updates between two remembered good states")
-    retries: int = Field(default=5, ge=0, description="rollbacks a stage before learning gives up")
+    patience: int = Field(
+        default=3, ge=1, le=1000000, description="bad updates in a row that are divergence"
+    )
+    check: int = Field(
+        default=10, ge=1, le=1000000, description="updates between two remembered good states"
+    )
+    retries: int = Field(
+        default=5, ge=0, le=1000, description="rollbacks a stage before learning gives up"
+    )
     cut: float = Field(
         default=0.5, gt=0, lt=1, description="factor on the learning rate at each rollback"
     )

@@ -14,6 +14,7 @@ from gcn_cli.field.langevin import LangevinParams
 from gcn_cli.field.values import key
 from gcn_cli.texture.paper.guard import GuardParams
 from gcn_cli.texture.paper.model import SamplerParams
+from gcn_cli.texture.recipe import MOST_UPDATES
 
 ChainKind = Literal["persistent", "restart", "data"]
 """Where the chains of an update start; see `gcn_cli.field.likelihood`."""
@@ -23,8 +24,8 @@ ChainKind = Literal["persistent", "restart", "data"]
 class LearningParams:
     """How a field learns, at every stage of it; each stage has an optimiser's rate of its own."""
 
-    updates: int = key("updates; where layers grow, of each stage", ge=1)
-    steps: int = key("Langevin steps an update", ge=1)
+    updates: int = key("updates; where layers grow, of each stage", ge=1, le=MOST_UPDATES)
+    steps: int = key("Langevin steps an update", ge=1, le=100_000)
     chains: ChainKind = key(
         "start: persistent, restart from noise, or data (contrastive divergence)"
     )
@@ -39,16 +40,20 @@ class LearningParams:
     grow_fall: float = key(
         "factor on the rate for every layer added", 0.5, kw_only=True, gt=0, le=1
     )
-    data_noise: float = key("noise on observed images, in sigmas", 0.0, ge=0)
+    data_noise: float = key("noise on observed images, in sigmas", 0.0, ge=0, le=1000)
     averaging: float = key(
         "decay an update of the mean of weights that draws; 0: the last ones", 0.0, ge=0, lt=1
     )
-    warmup: int = key("updates over which the rate rises", 0, ge=0)
+    warmup: int = key("updates over which the rate rises", 0, ge=0, le=MOST_UPDATES)
     observed_copies: int = key(
-        "copies of the observed images, each with noise of its own", 1, kw_only=True, ge=1
+        "copies of the observed images, each with noise of its own", 1, kw_only=True, ge=1, le=256
     )
     path_every: int = key(
-        "updates between snapshots that fresh chains pass; 0: none", 0, kw_only=True, ge=0
+        "updates between snapshots that fresh chains pass; 0: none",
+        0,
+        kw_only=True,
+        ge=0,
+        le=MOST_UPDATES,
     )
 
 
