@@ -243,7 +243,8 @@ def test_pictures_are_looked_at_before_learning(gcn, box):
     result = gcn("inspect", "--images", box / "images")
     assert result.exit_code == 0, result.stderr
     assert "ash.png: 32x32 px, 3 channels, depth 8" in result.stdout
-    told = json.loads(gcn("inspect", "--images", box / "images", "--json").stdout)["images"]
+    lines = gcn("inspect", "--images", box / "images", "--json").stdout.splitlines()
+    told = [json.loads(line) for line in lines]
     assert [photo["name"] for photo in told] == ["ash.png", "bark.png"]
     assert all(photo["advice"] for photo in told)
 

@@ -157,10 +157,10 @@ def _photos(path: Path, as_json: bool) -> None:
     from gcn_cli.report.photo import examine_photo
 
     photos = [examine_photo(file, read_picture(file)) for file in find_images(path)]
-    if as_json:
-        print_json({"images": [photo.as_data() for photo in photos]})
-        return
     for photo in photos:
+        if as_json:
+            print_json(photo.as_data())
+            continue
         for line in photo.told():
             typer.echo(line)
 
