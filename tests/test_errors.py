@@ -15,6 +15,7 @@ EXIT_CODES = {
     errors.CheckpointError: 2,
     errors.DeviceError: 2,
     errors.DivergenceError: 3,
+    errors.PeerError: 1,
     errors.Interrupted: 130,
 }
 

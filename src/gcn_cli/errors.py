@@ -7,6 +7,7 @@
     ├── CheckpointError      2    a checkpoint that is missing, damaged, foreign or hostile
     ├── DeviceError          2    hardware or memory that was asked for and is not there
     ├── DivergenceError      3    learning or sampling that ran away beyond repair
+    ├── PeerError            1    another process of the same run that is gone
     └── Interrupted        130    stopped by Ctrl-C (130), SIGTERM (143) or SIGHUP (129)
 
 The message of each is one sentence for the user: what is wrong, with which file or key, and, where
@@ -71,6 +72,10 @@ class DivergenceError(GcnError):
     """Learning or sampling ran away and every repair was tried."""
 
     exit_code = 3
+
+
+class PeerError(GcnError):
+    """Another process of the same run is gone, or does not answer."""
 
 
 class Interrupted(GcnError):  # noqa: N818 - a request of the user, not a failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -26,8 +27,9 @@ from gcn_cli.cli import (
     synthesize,
     train,
 )
+from gcn_cli.cli.launched import check_verb, one_voice, rank
 from gcn_cli.cli.options import examples, refuse_empty
-from gcn_cli.errors import GcnError, Interrupted
+from gcn_cli.errors import DeviceError, GcnError, Interrupted
 
 
 def wants_traceback(arguments: Sequence[str] = ()) -> bool:
@@ -46,6 +48,11 @@ class _Group(TyperGroup):
         ctx.meta["gcn.words"] = list(args)
         return super().parse_args(ctx, args)
 
+    def main(self, *args: Any, **words: Any) -> Any:
+        """Run the program; of several processes one speaks."""
+        with one_voice():
+            return super().main(*args, **words)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
@@ -56,6 +63,8 @@ class _Group(TyperGroup):
                 traceback.print_exc()
             prefix = "" if isinstance(error, Interrupted) else "error: "
             typer.echo(f"{prefix}{error}", err=True)
+            if rank() and isinstance(error, DeviceError):  # the first process cannot know of it
+                print(f"process {rank()}: error: {error}", file=sys.__stderr__)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
@@ -81,6 +90,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -92,6 +102,7 @@ def root(
     ] = False,
 ) -> None:
     """Texture synthesis with a generative ConvNet: learn from one image, sample any size."""
+    check_verb(ctx.invoked_subcommand)
 
 
 _VERBS = (

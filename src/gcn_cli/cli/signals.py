@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Protocol
 
+from gcn_cli.cli.launched import rank
+
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _NOTE = b"\nfinishing this update, then saving; a second Ctrl-C or SIGTERM kills\n"
@@ -40,7 +42,8 @@ def stopping(stop: Stoppable) -> Iterator[None]:
         if len(asked) == 1:
             stop.signal_exit_code = 128 + number
             with contextlib.suppress(OSError):  # the terminal may be gone
-                os.write(2, _NOTE)  # unlike a buffered write, safe at any moment
+                if not rank():
+                    os.write(2, _NOTE)  # unlike a buffered write, safe at any moment
         elif number in _SIGNALS[:2] and asked[-1] - asked[0] >= _ONE:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)

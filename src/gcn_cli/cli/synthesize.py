@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +30,8 @@ from gcn_cli.cli.streams import result_bytes
 from gcn_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gcn_cli.images.video import Film
     from gcn_cli.run.gallery import Gallery
     from gcn_cli.run.sampling import Artist, Request
@@ -147,7 +150,7 @@ def synthesize(
     under its own name.
     A seed gives the same picture alone or among others, on the same kind of machine.
     """
-    from gcn_cli.engine import choose_machine
+    from gcn_cli.engine import choose_machine, joined
     from gcn_cli.images.video import Film, check_video
     from gcn_cli.run.checkpoint import load_checkpoint
     from gcn_cli.run.gallery import Gallery, artist_of
@@ -168,7 +171,8 @@ def synthesize(
         check_video(video)
     saved = load_checkpoint(ckpt)
     _check_material(saved.material is not None, out, preview)
-    machine = choose_machine(device, precision, saved.config.precision)
+    machine = joined(choose_machine(device, precision, saved.config.precision))
+    ranks = machine.ranks
     artist = artist_of(saved)
     if size is None:
         height, width = artist.usual
@@ -181,13 +185,16 @@ def synthesize(
     outputs, request, kept = left_to_draw(outputs, request, skip_existing and not stream, quiet)
     films = [] if video is None else [video]
     new = [*([] if stream else outputs.every()), *films]
-    check_new(new, folder, overwrite or skip_existing)
+    again = overwrite or skip_existing
+    ranks.every(lambda: check_new(new, folder, again))  # before any process writes
     if outputs.note:
         say(outputs.note, quiet)
-    film = Film() if video is not None else None
+    film = Film() if video is not None and ranks.leads else None
     gallery = Gallery(saved, request, machine, outputs)
     at_once = artist.batch(request, machine, batch)
     _draw(artist, gallery, at_once, film, stream, quiet)
+    if not ranks.leads:
+        return
     if film is not None and video is not None:
         film.write(video)
     if not stream:
@@ -205,14 +212,11 @@ def _draw(
 
     request, material = gallery.request, gallery.saved.material
     watch = None if film is None else lambda image: film.add(shown(material, image))
-    pictures = draw(artist, request, gallery.machine, make_progress(quiet), at_once, watch)
-    for number, drawn in pictures:
-        picture = drawn if request.kept is None else request.kept.put(drawn)
-        if stream:
-            result_bytes(gallery.encoded(number, picture))
-        else:
-            gallery.add(number, picture)
-    if not stream:
+    ranks = gallery.machine.ranks
+    mine = replace(request, seeds=ranks.own(request.seeds))
+    pictures = draw(artist, mine, gallery.machine, make_progress(quiet), at_once, watch)
+    gallery.share(ranks, lambda: _fill(gallery, pictures, stream))
+    if ranks.leads and not stream:
         gallery.add_grid()
 
 
@@ -221,6 +225,17 @@ def _check_stream(count: int, as_json: bool) -> None:
         raise UsageError(f"-o - writes one picture to stdout; {count} were asked for")
     if as_json:
         raise UsageError("-o - writes the picture to stdout; leave out --json")
+
+
+def _fill(gallery: Gallery, pictures: Iterable[tuple[int, Tensor]], stream: bool) -> None:
+    """Write pictures as they come: files, or one to stdout."""
+    kept = gallery.request.kept
+    for number, drawn in pictures:
+        picture = drawn if kept is None else kept.put(drawn)
+        if stream:
+            result_bytes(gallery.encoded(number, picture))
+        else:
+            gallery.add(number, picture)
 
 
 def _request(

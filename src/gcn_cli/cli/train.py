@@ -183,7 +183,7 @@ def train(
         return
     overrides += _as_keys(each, flatten, seed)
 
-    from gcn_cli.engine import choose_machine, describe
+    from gcn_cli.engine import choose_machine, describe, joined
     from gcn_cli.run.config import choose
     from gcn_cli.run.experiment import Stop
     from gcn_cli.run.jobs import Wish
@@ -191,7 +191,7 @@ def train(
     exemplars, left_out = _exemplars(images or [], maps or [], recursive)
     wish = Wish(mask, None if crop is None else _parse_crop(crop))
     chosen = choose(config, preset, overrides)
-    machine = choose_machine(device, precision, chosen.precision)
+    machine = joined(choose_machine(device, precision, chosen.precision))
     first = (images or [Path()])[0]
     courses, skipped = _open_courses(chosen, first, exemplars, wish, strict, note)
     say(f"{chosen.name} on {describe(machine)}", quiet)
@@ -203,7 +203,7 @@ def train(
     if verbose:
         _tell_courses(courses)
     if skip_existing:
-        courses = _without_finished(courses, out, manner)
+        courses = _without_finished(courses, out, machine, manner)
     stop = Stop(deadline)
     with stopping(stop):
         _train_all(courses, out, machine, stop, manner)
@@ -301,9 +301,9 @@ def _train_all(
     diverged = []
     for number, course in enumerate(courses):
         name = course.job.name
-        if stop.signal_exit_code is not None:
-            raise Interrupted(f"stopped before {name}", stop.signal_exit_code)
-        if stop.wanted:
+        if stop.agreed(machine.ranks):
+            if stop.signal_exit_code is not None:
+                raise Interrupted(f"stopped before {name}", stop.signal_exit_code)
             names = ", ".join(left.job.name for left in courses[number:])
             say(f"time is up; not begun: {names}", manner.quiet)
             break
@@ -330,7 +330,7 @@ def _resume(
     deadline: float | None,
     manner: _Manner,
 ) -> None:
-    from gcn_cli.engine import choose_machine, describe
+    from gcn_cli.engine import choose_machine, describe, joined
     from gcn_cli.run.board import check_board
     from gcn_cli.run.config import resolve
     from gcn_cli.run.experiment import Stop, load_run, resume_job
@@ -338,7 +338,7 @@ def _resume(
 
     saved = load_run(folder)  # a missing or damaged one is the first thing to tell
     folder = folder if folder.is_dir() else folder.parent
-    machine = choose_machine(device, precision, saved.config.precision)
+    machine = joined(choose_machine(device, precision, saved.config.precision))
     config = resolve(None, folder / "config.yaml", overrides) if overrides else None
     check_board(config or saved.config)
     say(f"{folder} on {describe(machine)}", manner.quiet)
@@ -369,12 +369,14 @@ def _refuse_beside_resume(given: dict[str, bool]) -> None:
             )
 
 
-def _without_finished(courses: list[Course], out: Path, manner: _Manner) -> list[Course]:
+def _without_finished(
+    courses: list[Course], out: Path, machine: Machine, manner: _Manner
+) -> list[Course]:
     from gcn_cli.run.experiment import TrainResult, finished_run
 
     left = []
     for course in courses:
-        folder, why = finished_run(out, course)
+        folder, why = machine.ranks.agreed(finished_run(out, course))
         if folder is not None:
             say(f"{course.job.name}: complete in {folder}", manner.quiet)
             _tell(TrainResult(folder, complete=True), course.config.seed, manner)

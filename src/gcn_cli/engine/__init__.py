@@ -20,9 +20,11 @@ from gcn_cli.engine.machine import (
     facts,
     free_memory,
     is_out_of_memory,
+    joined,
     total_memory,
 )
 from gcn_cli.engine.noise import NoiseSource
+from gcn_cli.engine.ranks import Ranks
 from gcn_cli.engine.replay import Replayed
 from gcn_cli.engine.support import Machine
 from gcn_cli.engine.windows import BAND, gradient_by_windows, move_bands, parts, windowed_gradient
@@ -34,6 +36,7 @@ __all__ = [
     "FusedBasis",
     "Machine",
     "NoiseSource",
+    "Ranks",
     "Replayed",
     "Sampler",
     "WindowedField",
@@ -44,6 +47,7 @@ __all__ = [
     "free_memory",
     "gradient_by_windows",
     "is_out_of_memory",
+    "joined",
     "likelihood_gradient",
     "make_basis",
     "move_bands",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+from dataclasses import replace
 
 import torch
 
 from gcn_cli import __version__
+from gcn_cli.engine.ranks import join, local_rank
 from gcn_cli.engine.support import Machine, has_kernels
 from gcn_cli.errors import DeviceError
 
@@ -19,11 +21,15 @@ PRECISIONS = ("auto", "fp32", "bf16", "tf32")
 def choose_device(name: str = "auto") -> torch.device:
     """The device that ``name`` (auto, cpu, cuda, cuda:N) asks for.
 
+    Of several processes that torchrun started each has a card of its own.
+
     Raises:
         DeviceError: hardware asked for that is missing, or a name that means nothing.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local_rank() is not None:
+        name = f"cuda:{local_rank()}"
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
         raise DeviceError(f"there is no device '{name}'; choose {DEVICES}")
@@ -61,6 +67,19 @@ def choose_machine(device: str = "auto", precision: str = "auto", wanted: str = 
         fast = has_bfloat16()
     bf16 = precision == "bf16" or (precision == "auto" and fast)
     return Machine(where, torch.bfloat16 if bf16 else torch.float32)
+
+
+def joined(machine: Machine) -> Machine:
+    """The machine beside those of the other processes that torchrun started, if it did.
+
+    Raises:
+        DeviceError: one card asked for by all of them.
+        PeerError: they do not come together.
+    """
+    ranks, card = join(machine.device), machine.device.index
+    if ranks.size > 1 and card not in (None, local_rank()):
+        raise DeviceError(f"every process takes a card of its own; leave out --device cuda:{card}")
+    return replace(machine, ranks=ranks)
 
 
 def has_bfloat16() -> bool:
@@ -129,5 +148,7 @@ def describe(machine: Machine) -> str:
         ways = (
             "own kernels" if kind == "bf16" and has_kernels(machine.device) else "PyTorch's kernels"
         )
-        return f"{torch.cuda.get_device_name(machine.device)}, {kind}, {ways}"
-    return f"CPU, {torch.get_num_threads()} threads, {kind}"
+        told = f"{torch.cuda.get_device_name(machine.device)}, {kind}, {ways}"
+    else:
+        told = f"CPU, {torch.get_num_threads()} threads, {kind}"
+    return told if machine.ranks.size == 1 else f"{machine.ranks.size} processes of {told}"

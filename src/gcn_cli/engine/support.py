@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 
 import torch
 
+from gcn_cli.engine.ranks import Ranks
+
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how exactly to compute."""
+    """Where and how exactly to compute, and by how many processes."""
 
     device: torch.device
     dtype: torch.dtype = torch.float32
+    ranks: Ranks = field(default_factory=Ranks)
 
 
 @cache

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gcn_cli.engine import Machine, is_out_of_memory
-from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted
+from gcn_cli.engine import Machine, Ranks, is_out_of_memory
+from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted, PeerError
 from gcn_cli.images.files import atomic_write_text
 from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, load_learning
 from gcn_cli.run.clock import Clock, clock_text
@@ -46,6 +46,12 @@ class Stop:
         """Whether to save and end now."""
         late = self.deadline is not None and time.monotonic() >= self.deadline
         return late or self.signal_exit_code is not None
+
+    def agreed(self, ranks: Ranks) -> bool:
+        """Whether any process of a run is to save and end now: then all do."""
+        code = max(ranks.every(lambda: self.signal_exit_code or int(self.wanted)))
+        self.signal_exit_code = code if code > 1 else self.signal_exit_code
+        return code > 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ def train_job(
     course, lowered = course.fitted(machine)
     if lowered:
         progress.message(lowered)
+    if not machine.ranks.leads:
+        return TrainResult(out, _follow(course, course.begin(machine.device), machine, stop))
     folder = create_run_dir(out, course.job.name)
     with locked(folder):
         try:
@@ -109,6 +117,11 @@ def resume_job(
         GcnError, Interrupted: see `train_job`.
     """
     folder = folder if folder.is_dir() else folder.parent
+    if not machine.ranks.leads:
+        course, state = _reopened(folder, config)
+        already = course.complete(state)
+        complete = already or _follow(course, state, machine, stop)
+        return TrainResult(folder, complete, already, course.more)
     with locked(folder) as held:
         course, state = _reopened(folder, config)
         if course.complete(state):
@@ -226,11 +239,11 @@ def _run(desk: Desk, stop: Stop) -> TrainResult:
     try:
         for now, told in _learned(desk):
             state, last, beat = now, beat, course.beats(now)
-            complete = course.complete(state)
+            complete, ending = course.complete(state), stop.agreed(desk.machine.ranks)
             clock.add(told.act, told.work)
             desk.note({**told.record, "seconds": round(clock.elapsed, 3)})
             due = desk.is_late() or _due(output.checkpoint_every, last, beat)
-            if complete or stop.wanted or due:
+            if complete or ending or due:
                 desk.keep(state)
             if complete or _due(output.grid_every, last, beat):
                 desk.show(state)
@@ -238,14 +251,35 @@ def _run(desk: Desk, stop: Stop) -> TrainResult:
             progress.update(course.done(state), {**told.shown, **left})
             if told.event:
                 progress.message(f"{name}: {told.event}")
-            if stop.wanted and not complete:
+            if ending and not complete:
                 desk.keep(state)
                 _heed(stop, desk)
                 break
+    except PeerError as error:
+        desk.keep(state)
+        raise PeerError(f"{error}; go on with: gcn train --resume {desk.folder}") from error
     finally:
         progress.close()
         desk.close()
     return TrainResult(desk.folder, course.complete(state))
+
+
+def _follow(course: Course, begun: State, machine: Machine, stop: Stop) -> bool:
+    """Learn beside the process that tells and writes; whether the plan was fulfilled."""
+    state = begun
+    try:
+        for now, _ in course.learn(begun, machine):
+            state = now
+            if stop.agreed(machine.ranks):
+                break
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise DeviceError(f"out of memory; lower {course.spare(state)}") from error
+        raise
+    complete = course.complete(state)
+    if stop.signal_exit_code is not None and not complete:
+        raise Interrupted("stopped with the others", stop.signal_exit_code)
+    return complete
 
 
 def _due(every: int, last: int, beat: int) -> bool:

@@ -85,14 +85,15 @@ def _pass_cost(plan: Plan, depth: int) -> int:
 
 def _update_seconds(plan: Plan, observed: Tensor, machine: Machine) -> tuple[float, float]:
     """Seconds of one Langevin step of the whole net, and of one update of one step, by trying."""
-    shape = (plan.chains, plan.net.channels, *plan.canvas)
+    chains = machine.ranks.part(range(plan.chains))
+    shape = (len(chains), plan.net.channels, *plan.canvas)
     weights = map_weights(
         lambda t: t.to(machine.device),
         initial_weights(plan.net, torch.Generator().manual_seed(0)),
     )
     basis = FusedBasis(plan.net, shape, plan.boundary, machine.dtype, machine.device)
     state = ChainState(torch.zeros(shape, device=machine.device))
-    noise = NoiseSource(0, range(plan.chains), machine.device)
+    noise = NoiseSource(0, chains, machine.device)
     basis.load(weights)
     step = _least(lambda: run_langevin(state, basis, plan.langevin, 1, noise)[0].images)
     mean = observed.mean((0, 2, 3))[:, None, None]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gcn_cli import __version__
-from gcn_cli.engine import Machine, is_out_of_memory
+from gcn_cli.engine import Machine, Ranks, is_out_of_memory
 from gcn_cli.errors import DeviceError, DivergenceError, GcnError
 from gcn_cli.images.files import Depth, Role, png_bytes, save_picture
 from gcn_cli.images.lit import lit_plane, lit_sphere
@@ -163,6 +163,21 @@ class Gallery:
             plane = lit_plane(maps, down)
             sphere = lit_sphere(maps, min(512, *plane.shape[-2:]), down)
             self.write(folder / LIT, image_grid([plane, sphere], columns=2), text, what="preview")
+
+    def share(self, ranks: Ranks, work: Callable[[], None]) -> None:
+        """Have ``work`` add this process's pictures; list those of all processes, in their order.
+
+        Raises:
+            GcnError: the first that ``work`` raised in one of them.
+        """
+
+        def added() -> tuple[list[Written], list[Tensor]]:
+            work()
+            return self.written, self._small
+
+        parts = ranks.every(added)
+        self.written = [one for written, _ in parts for one in written]
+        self._small = [image for _, small in parts for image in small][:_GRID_MOST]
 
     def add_grid(self) -> None:
         """Write all pictures on one sheet, where there are several."""

@@ -203,7 +203,7 @@ class TextureCourse:
         spare = f"{self._spare(act)}, or filters of layers"
         check_memory(cost.learning_bytes(self.plan, machine.dtype), machine, spare)
         each = cost.update_seconds(self.plan, _in_contrast(self.job), machine, self.job.known)
-        return cost.total_seconds(self.plan, each)
+        return machine.ranks.agreed(cost.total_seconds(self.plan, each))
 
 
 def _shortened(config: TextureConfig, share: float) -> TextureConfig:

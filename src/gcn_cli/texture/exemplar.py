@@ -10,11 +10,13 @@ Where pixels are unknown, `Views` says which count and where crops and windows m
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gcn_cli.engine import Ranks
 from gcn_cli.field.network import beside
 from gcn_cli.field.noise import generator
 from gcn_cli.texture.draw import coarse_shape, from_coarse
@@ -76,6 +78,32 @@ class Views:
         return told
 
 
+class Crops(NamedTuple):
+    """What an update of reconstruction looks at; the arguments of `reconstruction_loss`."""
+
+    x: Tensor
+    noise: Tensor
+    s: Tensor
+    given: Tensor | None
+    weight: Tensor | None
+
+    def part(self, ranks: Ranks, margin: int) -> tuple[Crops, float | Tensor]:
+        """A process's of them, and what the mean over those counts in the mean over all."""
+        x, noise, s = (ranks.part(t) for t in self[:3])
+        given, weight = (None if t is None else ranks.part(t) for t in self[3:])
+        share: float | Tensor = ranks.share(len(self.x))
+        mine = Crops(x, noise, s, given, weight)
+        if share and self.weight is not None:
+            share = mine._counted(margin) / self._counted(margin)
+        return mine, share
+
+    def _counted(self, margin: int) -> Tensor:
+        """What the loss is divided by, a scalar."""
+        assert self.weight is not None
+        inside = self.weight[..., margin:-margin, margin:-margin].sum()
+        return (inside * self.x.shape[1]).clamp_min(1)
+
+
 class Exemplar:
     """Pictures (N, C, H, W) in units of contrast, at size ``index`` of a plan.
 
@@ -122,7 +150,7 @@ class Exemplar:
         known = None if self._views is None else self._views.known
         return known_values(self.pictures, known).std()
 
-    def crops(self, update: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    def crops(self, update: int) -> Crops:
         """Random crops (n, C, h, w), noise alike, levels (n,), what is given beside; weights."""
         draw = generator(self.plan.seed, "reconstruction", self.index, update)
         n, side = self.plan.recipe.reconstruction.batch, self.size.crop
@@ -142,7 +170,7 @@ class Exemplar:
             weight = _cut(self._views.weights, places, side, side)
         x, given = self._parted(cut, "given", update)
         noise = self.normal(x.shape, "reconstruction", update)
-        return x, noise, self._levels(n, draw).to(self.device), given, weight
+        return Crops(x, noise, self._levels(n, draw).to(self.device), given, weight)
 
     def _window_shape(self) -> tuple[int, int]:
         """Sides (h, w) of a window: about as large as the chains and their margin."""
@@ -205,4 +233,4 @@ def _cut(maps: Tensor, places: list[tuple[int, int, int]], h: int, w: int) -> Te
     return torch.stack([maps[k, :, i : i + h, j : j + w] for k, i, j in places])
 
 
-__all__ = ["Exemplar", "Views", "given_picture", "known_beside"]
+__all__ = ["Crops", "Exemplar", "Views", "given_picture", "known_beside"]

@@ -151,6 +151,7 @@ def learn(
         good, kept = state, 0
         while state.update < work.updates:
             state, info = work.advance(state)
+            info = machine.ranks.agreed(info)
             phrase = info.symptom()
             state = replace(state, strikes=state.strikes + 1 if phrase else 0)
             if phrase and (state.strikes >= _PATIENCE or "finite" in phrase):
@@ -192,7 +193,7 @@ class _Work:
     def __init__(
         self, plan: Plan, state: State, observed: Tensor, machine: Machine, known: Tensor | None
     ) -> None:
-        self.machine = machine
+        self.machine, self.ranks = machine, machine.ranks
         self.plan, self.size, self.act = plan, plan.sizes[state.size], state.act
         self.updates = self.size.updates[ACTS.index(state.act)]
         self.index = state.size
@@ -241,14 +242,16 @@ class _Work:
         losses = []
         for _ in range(min(BLOCK, self.updates - state.update)):
             weights = unflatten(state.weights, self.like)
-            x, noise, s, given, counts = self.exemplar.crops(state.update)
             margin = self.plan.recipe.reconstruction.margin
+            crops, share = self.exemplar.crops(state.update).part(self.ranks, margin)
+            x, noise, s, given, counts = crops
             weighted = () if counts is None else (counts,)
-            loss, gradient = self.engine.reconstruction(
+            part, gradient = self.engine.reconstruction(
                 x, noise, s, weights, margin, given, *weighted
             )
+            loss, mean = self.ranks.mean(share, part, flatten(gradient))
             losses.append(loss)
-            state = self._moved(state, flatten(gradient))
+            state = self._moved(state, mean)
         return state, self._info(state, loss=float(torch.stack(losses).mean()))
 
     def _pool(self, state: State) -> Tensor:
@@ -256,7 +259,8 @@ class _Work:
         coarser = self._model(state.finished)
         side = self.size.canvas * self.size.reduction
         seed = derive_seed(self.plan.seed, "pool", self.index)
-        return fresh(coarser, (side, side), range(_POOL), seed, self.machine)
+        mine = fresh(coarser, (side, side), self.ranks.part(range(_POOL)), seed, self.machine)
+        return self.ranks.whole(mine, _POOL)
 
     def _model(self, vectors: tuple[Tensor, ...]) -> Model:
         unit = torch.zeros(self.plan.net.channels, 1, 1)
@@ -288,23 +292,24 @@ class _Work:
                 gaps.append(gap)
                 total -= flatten(gradient)
             y = step.y
-        moved = self._moved(state, total / count)
-        told = float(y.std() / self.exemplar.spread)
-        return moved, self._info(moved, gap=float(torch.stack(gaps).mean()), spread=told)
+        share, mine = self.ranks.share(given.chains), torch.stack(gaps).mean()
+        gap, mean = self.ranks.mean(share, mine, total / count)
+        moved = self._moved(state, mean)
+        told = float(self.ranks.whole(y, given.chains).std() / self.exemplar.spread)
+        return moved, self._info(moved, gap=float(gap), spread=told)
 
     def _chain(self, state: State, draw: torch.Generator) -> Iterator[Step]:
         """The sampler's own path under the weights as they are."""
         given, side = self.plan.recipe.likelihood, self.size.canvas
         seed = derive_seed(self.plan.seed, "chains", self.index, state.update)
-        noise = NoiseSource(seed, range(given.chains), self.machine.device)
+        mine = self.ranks.part(range(given.chains))
+        noise = NoiseSource(seed, mine, self.machine.device)
         model = self._model((*state.finished, state.weights))
         below = None
         if self.pool is not None:
             rows = torch.randint(len(self.pool), (given.chains,), generator=draw)
-            below = self.pool[rows.to(self.pool.device)]
-        y = start(
-            model, self.index, (given.chains, self.plan.net.channels, side, side), below, noise
-        )
+            below = self.pool[self.ranks.part(rows).to(self.pool.device)]
+        y = start(model, self.index, (len(mine), self.plan.net.channels, side, side), below, noise)
         sampler = OneField(self.engine.opened(model.sizes[-1].weights))
         known = None if below is None else given_below(model, self.index, below, noise)
         return chain(model, self.index, sampler, y, noise, window=side, coarser=known)

@@ -5,6 +5,8 @@ The observed images, the noise, the chains' start, and the gradient between both
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -21,14 +23,15 @@ class Field:
     """The field at work: constant tensors and buffers, rebuilt alike after a resume."""
 
     def __init__(self, plan: Plan, observed: Tensor, mean: Tensor, machine: Machine) -> None:
-        self.plan, self.machine = plan, machine
+        self.plan, self.machine, self.ranks = plan, machine, machine.ranks
         self.seed = derive_seed(plan.seed, "learn", 0)
         self.observed = observed.to(machine.device) - mean.to(machine.device)
         kinds = {stage.learning.chains for stage in plan.stages}
         if "data" in kinds and plan.chains != len(observed):
             raise ValueError(f"{plan.chains} chains cannot start at {len(observed)} images")
         self.spread_data = float(self.observed.std())
-        self.noise = NoiseSource(self.seed, range(plan.chains), machine.device)
+        mine = self.ranks.part(range(plan.chains))
+        self.noise = NoiseSource(self.seed, mine, machine.device)
         self._basis: AnyBasis | None = None
         self._gradients: dict[ConvNet, Replayed] = {}
 
@@ -45,16 +48,24 @@ class Field:
         return (*below, *fresh)
 
     def start_chains(self, kind: str, state_step: int) -> ChainState:
-        """Chains at their start; ``state_step`` keeps the noise of later steps fresh."""
+        """All chains at their start; ``state_step`` keeps the noise of later steps fresh."""
         if kind == "data":
             images = self.observed  # one chain an image
         else:
             shape = (self.plan.chains, self.observed.shape[1], *self.plan.canvas)
-            source = NoiseSource(
-                derive_seed(self.seed, "start", state_step), self.noise.chains, self.machine.device
-            )
+            seed = derive_seed(self.seed, "start", state_step)
+            source = NoiseSource(seed, range(self.plan.chains), self.machine.device)
             images = fresh_chains(self.plan.sampler.start_noise, shape, source)
         return ChainState(images.contiguous(memory_format=torch.channels_last), state_step)
+
+    def part(self, chains: ChainState) -> ChainState:
+        """This process's of all chains."""
+        return replace(chains, images=self.ranks.part(chains.images))
+
+    def whole(self, part: Tensor) -> Tensor:
+        """What every process has of its chains (n, C, H, W), of all of them."""
+        images = self.ranks.whole(part, self.plan.chains)
+        return images.contiguous(memory_format=torch.channels_last)
 
     def basis(self, weights: Weights, shape: torch.Size) -> AnyBasis:
         """The fused basis of these weights, its buffers reused while the depth stays."""
@@ -67,11 +78,23 @@ class Field:
         return self._basis.load(weights)
 
     def gradient(self, weights: Weights, chains: ChainState, noise_sd: float) -> Gradient:
-        """The likelihood gradient between the observed images and the chains."""
+        """The likelihood gradient between the observed images and all chains.
+
+        ``chains`` are this process's of them.
+        """
+        part = self._gradient(weights, chains, noise_sd)
+        share = self.ranks.share(self.plan.chains)
+        *grads, f_obs, f_syn, active = self.ranks.mean(share, *part.weights, *part[1:])
+        return Gradient(grads, f_obs, f_syn, active)
+
+    def _gradient(self, weights: Weights, chains: ChainState, noise_sd: float) -> Gradient:
         net = self.plan.net.head(len(weights))
         observed = self.observed.repeat(self.plan.observed_copies, 1, 1, 1)
+        numbers = range(len(observed))
+        if len(observed) == self.plan.chains:  # else each process takes all images
+            observed, numbers = self.ranks.part(observed), self.ranks.part(numbers)
         if noise_sd:
-            source = NoiseSource(self.seed, range(len(observed)), self.machine.device)
+            source = NoiseSource(self.seed, numbers, self.machine.device)
             z = torch.empty_like(observed, memory_format=torch.contiguous_format)
             observed = observed.add(source.normal_(z, "data", chains.step), alpha=noise_sd)
         if self.plan.boundary == "bounded":

@@ -94,6 +94,7 @@ def learn(
     good = state
     while not state.complete(plan):
         new, info = _update(field, plan.stages[state.stage], state)
+        info = machine.ranks.agreed(info)
         state, good, info = _watch(plan, state, new, good, info)
         if state.update >= plan.stages[state.stage].learning.updates:
             state = good = _advance(field, state)
@@ -105,9 +106,11 @@ def _update(field: Field, stage: StagePlan, state: LearningState) -> tuple[Learn
     params, plan, chains = stage.learning, field.plan, state.chains
     if params.chains != "persistent":
         chains = field.start_chains(params.chains, chains.step)
-    basis = field.basis(state.weights, chains.images.shape)
-    chains, seen = run_langevin(chains, basis, plan.langevin, params.steps, field.noise)
-    grad = field.gradient(state.weights, chains, params.data_noise * plan.langevin.sigma)
+    mine = field.part(chains)
+    basis = field.basis(state.weights, mine.images.shape)
+    mine, seen = run_langevin(mine, basis, plan.langevin, params.steps, field.noise)
+    grad = field.gradient(state.weights, mine, params.data_noise * plan.langevin.sigma)
+    chains = replace(mine, images=field.whole(mine.images))
     rate = params.optimiser.rate * rate_factor(params, state.update) * state.rate_scale
     moments = state.moments
     if isinstance(params.optimiser, AdamParams):
@@ -132,7 +135,7 @@ def _update(field: Field, stage: StagePlan, state: LearningState) -> tuple[Learn
         chains=chains,
         path=path,
     )
-    return new, _measure(field, stage, state, grad, seen.basis, chains, rate)
+    return new, _measure(field, stage, state, grad, field.whole(seen.basis), chains, rate)
 
 
 def _measure(
