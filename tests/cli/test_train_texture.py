@@ -286,8 +286,8 @@ def test_a_signal_saves_and_stops(box, tmp_path, process, number, code):
 
 
 def test_time_runs_out(gcn, box, tmp_path):
-    words = ("--max-time", "1s", "--set", "likelihood.updates=100000")
-    result = _train(gcn, box, tmp_path, *words)
+    soon = ("--set", "reconstruction.updates=1", "--set", "likelihood.updates=100000")
+    result = _train(gcn, box, tmp_path, "--max-time", "1s", *soon)
     assert (result.exit_code, result.stdout) == (0, "")
     saved = load_checkpoint(tmp_path / "00000-ash")
     assert not saved.complete
