@@ -72,7 +72,6 @@ SYNTHESIZE = [
     ("--name a/{{seed}}", "--name gives names of files; 'a/0' is none"),
     ("--name a --n 2", "calls several pictures alike"),
     ("--video {box}/a.avi", "a video ends in .gif or .mp4"),
-    ("--temperature inf", "finite"),
 ]
 
 

@@ -234,11 +234,11 @@ DAMAGE = {
     "no model": (("model",), {}, "damaged"),
     "unknown boundary": (("model", "boundary"), "mirror", "boundary"),
     "unstable dynamics": (("model", "langevin", "eps"), 1e9, "below 2 sigma"),
-    "a senseless layer": (("model", "layers", 0, "size"), -3, "positive"),
+    "a senseless layer": (("model", "layers", 0, "size"), -3, "size is out of range"),
     "another mean": (("mean",), torch.zeros(3, 1, 1), "do not agree"),
     "images without a shape": (("observed",), torch.zeros(3), "do not agree"),
     "images that are none": (("observed",), "here", "damaged"),
-    "a bad config": (("config", "langevin", "eps"), 1e9, "below 2 sigma"),
+    "a bad config": (("config", "langevin", "eps"), 1e5, "below 2 sigma"),
     "state of another shape": (("state", "weights", 0), torch.zeros(4, 1, 9, 9), "fit"),
     "state not finite": (("state", "weights", 0), _one_nan(4, 1, 4, 4), "not finite"),
     "an average too short": (

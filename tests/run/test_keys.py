@@ -60,7 +60,7 @@ def test_the_page_is_what_is_made_now():
 
 def test_the_page_tells_values_and_defaults():
     page = reference()
-    assert re.search(r"^\| `noise.lowest` \|.*\| number > 0 \| `0.02` \|$", page, flags=re.M)
+    assert re.search(r"^\| `noise.lowest` \|.*\| number ≥ 0.0001 \| `0.02` \|$", page, flags=re.M)
     assert re.search(r"^\| `layers.\*.filters` \|.*≥ 1 ≤ 4096 \| to be given \|$", page, flags=re.M)
     assert re.search(r"^\| `learning.optimiser.cap` \(sgd\) \|", page, flags=re.M)
 

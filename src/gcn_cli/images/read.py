@@ -29,8 +29,9 @@ from gcn_cli.images.colour import (
     space_of_primaries,
     space_of_profile,
 )
+from gcn_cli.images.find import is_folder
 from gcn_cli.images.picture import Array, Crop, Depth, Picture, Role, encoded, filled
-from gcn_cli.images.scan import Part, Scan, look, read_scan
+from gcn_cli.images.scan import Part, Scan, check_held, look, read_scan
 
 # What decoders are known to raise on damaged files.
 _DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, struct.error)
@@ -90,10 +91,12 @@ def read_picture(
             that are no grey levels, or is so large that decoding it could exhaust the memory; the
             crop lies outside.
     """
-    path = _existing_file(path)
+    path = Path(path)
+    if is_folder(path):
+        raise ImageError(f"{path} is a folder, not an image")
     with _one_sentence(path):
         raw = _raw(path, role, max_side, crop)
-        if not np.isfinite(raw.levels).all():
+        if raw.linear and not np.isfinite(raw.levels).all():
             raise ImageError(f"{path} holds values that are not finite numbers")
         raw = raw if alpha else replace(raw, alpha=None)
         return _picture(raw if role == "data" else _in_srgb(raw), path, crop)
@@ -118,8 +121,10 @@ def _picture(raw: _Raw, path: Path, crop: Crop | None) -> Picture:
 
 
 def _raw(path: Path, role: Role, max_side: int, crop: Crop | None) -> _Raw:
-    scan = look(path)
+    with path.open("rb"):  # else a file that may not be read is told to be damaged
+        scan = look(path)
     if scan is not None:
+        check_held(scan)
         part = _part(crop, scan.size, path)
         if scan.width * scan.height > (Image.MAX_IMAGE_PIXELS or np.inf):
             return _by_scan(scan, part, role, _reduction(path, part, max_side))
@@ -243,8 +248,16 @@ def _by_pillow(picture: Image.Image, path: Path, role: Role) -> _Raw:
         picture = picture.convert("RGB").getchannel("R") if grey else picture.convert("RGB")
     if profile and space is None and not notes and role == "colour":
         picture, notes = _by_tables(picture, profile)
-    levels = np.array(picture.convert("L" if grey else "RGB"), dtype=np.float32)
-    return _Raw(levels.reshape(*levels.shape[:2], -1), alpha, "8", space, notes)
+    return _Raw(_samples(picture.convert("L" if grey else "RGB")), alpha, "8", space, notes)
+
+
+def _samples(picture: Image.Image) -> Array:
+    """Samples (H, W, C) that lie channel by channel, as they are needed: no copy is made again."""
+    channels = len(picture.getbands())
+    planes = np.empty((channels, picture.height, picture.width), np.float32)
+    for k in range(channels):
+        planes[k] = np.asarray(picture.getchannel(k))
+    return np.moveaxis(planes, 0, 2)
 
 
 def _by_tables(picture: Image.Image, profile: bytes) -> tuple[Image.Image, tuple[str, ...]]:
@@ -287,14 +300,6 @@ def _in_srgb(raw: _Raw) -> _Raw:
     return replace(raw, levels=levels.astype(np.float32), notes=notes)
 
 
-def _existing_file(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        kind = "is a folder, not an image" if path.is_dir() else "does not exist"
-        raise ImageError(f"{path} {kind}")
-    return path
-
-
 @contextlib.contextmanager
 def _one_sentence(path: Path) -> Iterator[None]:
     """Turns whatever a decoder raises into one sentence that names the file."""
@@ -308,5 +313,9 @@ def _one_sentence(path: Path) -> Iterator[None]:
             raise ImageError(f"{path} is refused: it has more than {limit} megapixels") from error
         except UnidentifiedImageError as error:
             raise ImageError(f"{path} is not an image in a known format") from error
+        except PermissionError as error:
+            raise ImageError(f"{path} cannot be read: {error.strerror}") from error
+        except MemoryError as error:
+            raise ImageError(f"{path} is larger than the memory that is free") from error
         except _DECODER_ERRORS as error:
             raise ImageError(f"{path} cannot be read, it may be damaged: {error}") from error

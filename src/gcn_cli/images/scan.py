@@ -31,6 +31,11 @@ _DEPTHS: dict[str, Depth] = {
     "double": "float",
 }
 _ROWS = 64  # read at once, of files in strips
+_JPEG = 8 * 64  # px that a byte holds, at most
+_DEFLATE = 1032  # bytes that a byte holds, at most
+_MOST_BAND = 2**30  # bytes of rows that are read at once
+_WHOLE = frozenset({"gif", "jpeg2000", "jpegxl", "psd", "webp"})
+_MOST_WHOLE = 400_000_000  # px
 _BROKEN_DEPTH = frozenset({"pnm"})  # before version 3.2 it swaps the bytes of 16-bit samples
 
 
@@ -115,6 +120,32 @@ def look(path: Path) -> Scan | None:
         colours = others
     depth = _DEPTHS.get(str(spec.format))
     return Scan(path, name, spec.width, spec.height, depth, colours, alpha, spec)
+
+
+def check_held(scan: Scan) -> None:
+    """Refuse, before anything is decoded, what the file cannot hold or memory should not.
+
+    A JPEG spends a bit at least on every 8x8 px, PNG's compression a byte on every 1032.
+
+    Raises:
+        ImageError: it claims more than its bytes can hold; rows too long to be read in bands; too
+            many px of a format that is decoded whole.
+    """
+    pixels, size = scan.width * scan.height, scan.path.stat().st_size
+    most = {"jpeg": _JPEG, "png": 8 * _DEFLATE}.get(scan.format)
+    if most is not None and pixels > most * size:
+        raise ImageError(
+            f"{scan.path} says that it has {scan.width}x{scan.height} px, which its {size} bytes "
+            "cannot hold: it is damaged"
+        )
+    rows = scan.spec.tile_height or _ROWS
+    if rows * scan.width * scan.spec.nchannels * scan.spec.format.size() > _MOST_BAND:
+        raise ImageError(f"{scan.path} is refused: {rows} rows of it are more than 1 GiB")
+    if scan.format in _WHOLE and pixels > _MOST_WHOLE:
+        raise ImageError(
+            f"{scan.path} is refused: it has more than {_MOST_WHOLE // 1_000_000} megapixels, and "
+            f"{scan.format} is decoded whole"
+        )
 
 
 def _opened(path: Path) -> Any:

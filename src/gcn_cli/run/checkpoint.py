@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import stat
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from gcn_cli.run.config import validate
 from gcn_cli.run.jobs import Job
 from gcn_cli.run.kinds import KINDS
 from gcn_cli.run.origin import UNTOLD, Origin
+from gcn_cli.run.plain_data import check_plain, numbers
 from gcn_cli.run.schema import Config
 
 FORMAT, VERSION = "gcn-checkpoint", 2
@@ -112,10 +114,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: missing, truncated, foreign, newer or hostile, in one sentence.
     """
     path = path / "run.pt" if path.is_dir() else path
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
-    if path.stat().st_size > MAX_BYTES:
-        raise CheckpointError(f"{path} is larger than any checkpoint of gcn")
+    _check_file(path)
     exported = export.is_export(path)
     if not (exported or zipfile.is_zipfile(path)):
         raise CheckpointError(f"{path} is truncated or not a gcn checkpoint")
@@ -127,6 +126,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
     except Exception as error:  # a damaged pickle can raise whatever its broken opcodes lead to
         raise CheckpointError(f"{path} is truncated or not a gcn checkpoint") from error
+    try:
+        check_plain(data, path.stat().st_size)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not a gcn checkpoint: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a gcn checkpoint")
     _check_version(path, data.get("version"))
@@ -153,8 +156,39 @@ def load_learning(path: Path) -> Checkpoint:
 
 
 def _read(path: Path) -> Any:
+    _check_records(path)
     _check_sums(path)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _check_file(path: Path) -> None:
+    """Raise CheckpointError unless it is a regular file that may be read, of moderate size."""
+    try:
+        mode, size = path.stat().st_mode, path.stat().st_size
+        if stat.S_ISREG(mode):
+            path.open("rb").close()  # else one that may not be read is told to be truncated
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise CheckpointError(f"there is no checkpoint {path}: it is no regular file")
+    if size > MAX_BYTES:
+        raise CheckpointError(f"{path} is larger than any checkpoint of gcn")
+
+
+def _check_records(path: Path) -> None:
+    """Refuse records that would grow when read: ours are stored as they are.
+
+    Raises:
+        ValueError: compressed records, more of them or more bytes than the file can hold.
+    """
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        stored = all(one.compress_type == zipfile.ZIP_STORED for one in records)
+        held = sum(max(one.file_size, one.compress_size) for one in records)
+        if not stored or archive.comment or held > path.stat().st_size:
+            raise ValueError("its records are not as gcn writes them")
 
 
 def _check_version(path: Path, version: object) -> None:
@@ -199,14 +233,14 @@ def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _unpack(data: dict[str, Any]) -> Checkpoint:
-    observed, mean = data["observed"].to(torch.float32), data["mean"]
+    observed, mean = numbers(data["observed"], "images"), numbers(data["mean"], "mean colour")
     if observed.ndim != 4 or mean.shape != (observed.shape[1], 1, 1):
         raise ValueError("images and mean colour do not agree")
-    if not bool(torch.isfinite(mean).all() and torch.isfinite(observed).all()):
-        raise ValueError("the images or their mean colour are not finite")
     known, depth = data.get("known"), data.get("depth", "8")  # earlier files have neither
     if known is not None and (known.shape != observed[:, :1].shape or known.dtype != torch.bool):
         raise ValueError("images and their known pixels do not agree")
+    if known is not None and not bool(known.any()):
+        raise ValueError("nothing of its images is known")
     if depth not in DEPTHS:
         raise ValueError("the depth is none that is known")
     config = validate(data["config"])
@@ -224,7 +258,7 @@ def _unpack(data: dict[str, Any]) -> Checkpoint:
         mean=mean,
         state=None if state is None else packing.unpack_state(state, model, config),
         model=model,
-        complete=bool(data["complete"]),
+        complete=data["complete"] is True,
         known=known,
         depth=depth,
         material=material,

@@ -6,7 +6,6 @@ What is unpacked may come from a foreign file: whatever does not fit together ra
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,9 +16,19 @@ from gcn_cli.field.ascent import Moments
 from gcn_cli.field.convnet import ConvNet, LayerSpec, Weights
 from gcn_cli.field.langevin import ChainState, LangevinParams
 from gcn_cli.field.likelihood import as_weights, parameters
-from gcn_cli.run.schema import Config, FieldConfig
+from gcn_cli.run.numbers import MOST
+from gcn_cli.run.plain_data import real, same, whole
+from gcn_cli.run.schema import (
+    Config,
+    FieldConfig,
+    StoredLangevin,
+    StoredLayer,
+    StoredSampler,
+    stored,
+)
 from gcn_cli.texture.paper.learn import LearningState
 from gcn_cli.texture.paper.model import Model, SamplerParams
+from gcn_cli.texture.recipe import MOST_UPDATES
 
 
 def pack_model(model: Model) -> dict[str, Any]:
@@ -41,27 +50,28 @@ def unpack_model(data: dict[str, Any], mean: Tensor) -> Model:
     Raises:
         Exception: ValueError in words where something does not fit, else whatever comes of it.
     """
-    net = ConvNet(tuple(LayerSpec(**spec) for spec in data["layers"]), data["channels"])
+    layers = [stored(StoredLayer, spec) for spec in data["layers"]]
+    specs = tuple(LayerSpec(**layer.model_dump()) for layer in layers)
+    net = ConvNet(specs, whole(data, "channels", 1, 4))
     if net.channels != mean.shape[0]:
         raise ValueError("network and mean colour do not agree")
     if data["boundary"] not in ("torus", "bounded"):
         raise ValueError("unknown boundary")
-    numbers = [*data["langevin"].values(), *data["sampler"].values()]
-    if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
-        raise ValueError("a setting is not a finite number")
-    if data["sampler"]["steps"] < 1:
-        raise ValueError("steps are out of range")
+    langevin = stored(StoredLangevin, data["langevin"])
+    if not 1 <= langevin.dither <= net.total_stride:
+        raise ValueError("its dither is wider than the network's stride")
+    sampler = stored(StoredSampler, data["sampler"])
     weights = _unpack_weights(data["weights"], net)
     if len(weights) != len(net.layers):
         raise ValueError("weights do not fit the network")
     return Model(
         net=net,
         weights=weights,
-        langevin=LangevinParams(**data["langevin"]),
-        sampler=SamplerParams(**data["sampler"]),
+        langevin=LangevinParams(**langevin.model_dump()),
+        sampler=SamplerParams(**sampler.model_dump()),
         boundary=data["boundary"],
         mean=mean,
-        path=tuple(_unpack_weights(tensors, net) for tensors in data["path"]),
+        path=_unpack_path(data["path"], net),
     )
 
 
@@ -94,30 +104,54 @@ def unpack_state(data: dict[str, Any], model: Model, config: Config) -> Learning
     """
     if not isinstance(config, FieldConfig):
         raise ValueError("model and config are of different kinds")
-    first, second, count = data["moments"]
+    _check_network(model.net, config)
+    stages = len(config.layers) if config.learning.grow else 1
     state = LearningState(
-        stage=int(data["stage"]),
-        update=int(data["update"]),
+        stage=whole(data, "stage", 0, stages - 1),
+        update=whole(data, "update", 0, config.learning.updates),
         weights=_unpack_weights(data["weights"], model.net),
         average=_unpack_weights(data["average"], model.net),
-        moments=Moments(tuple(first), tuple(second), int(count)),
-        chains=ChainState(data["chains"], int(data["chain_step"])),
-        path=tuple(_unpack_weights(tensors, model.net) for tensors in data["path"]),
-        rate_scale=float(data["rate_scale"]),
-        rollbacks=int(data["rollbacks"]),
-        strikes=int(data["strikes"]),
+        moments=_unpack_moments(data["moments"], model.net),
+        chains=ChainState(data["chains"], whole(data, "chain_step", 0, MOST)),
+        path=_unpack_path(data["path"], model.net),
+        rate_scale=real(data, "rate_scale", 1e-300, 1),
+        rollbacks=whole(data, "rollbacks", 0, MOST_UPDATES),
+        strikes=whole(data, "strikes", 0, MOST_UPDATES),
     )
     images = state.chains.images
-    stages = len(config.layers) if config.learning.grow else 1
-    if not 0 <= state.stage < stages or state.update < 0:
-        raise ValueError("it stands at a stage that its config does not have")
     if {len(state.weights), len(state.average)} != {len(model.net.layers)}:
         raise ValueError("weights do not fit the network")
-    if images.ndim != 4 or images.shape[1] != model.net.channels:
+    if images.ndim != 4 or images.shape[1] != model.net.channels or not len(images):
         raise ValueError("chains do not fit the network")
-    if not bool(torch.isfinite(images).all()):
-        raise ValueError("chains are not finite")
+    model.net.map_sizes((images.shape[-2], images.shape[-1]), model.boundary)  # else it says why
+    same(images, images.shape, torch.float32, "chains")
     return state
+
+
+def _check_network(net: ConvNet, config: FieldConfig) -> None:
+    """Raise ValueError unless a network is its config's, or the lower part of it while it grows."""
+    if len(net.layers) > len(config.layers):
+        raise ValueError("the network is not its config's")
+    for spec, layer in zip(net.layers, config.layers, strict=False):
+        wanted = layer.model_dump()
+        full = {"size": spec.size} if layer.size == "full" else {}
+        if asdict(spec) != {**wanted, **full}:
+            raise ValueError("the network is not its config's")
+
+
+def _unpack_moments(data: list[Any], net: ConvNet) -> Moments:
+    first, second, _ = data
+    count = whole({"moments": data[2]}, "moments", 0, MOST)
+    if first or second:
+        for tensors in (first, second):
+            if len(_unpack_weights(tensors, net)) != len(net.layers):
+                raise ValueError("moments do not fit the network")
+    return Moments(tuple(first), tuple(second), count)
+
+
+def _unpack_path(data: list[Any], net: ConvNet) -> tuple[Weights, ...]:
+    """Snapshots of the weights, shallower networks among them."""
+    return tuple(_unpack_weights(tensors, net, torch.bfloat16) for tensors in data)
 
 
 def fingerprint(model: Model) -> str:
@@ -157,13 +191,19 @@ def _pack_weights(weights: Weights) -> list[Tensor]:
     ]
 
 
-def _unpack_weights(tensors: list[Tensor], net: ConvNet) -> Weights:
+def _unpack_weights(
+    tensors: list[Tensor], net: ConvNet, dtype: torch.dtype = torch.float32
+) -> Weights:
+    if not 1 <= len(tensors) <= 2 * len(net.layers) or len(tensors) % 2:
+        raise ValueError("weights do not fit the network")
     weights = as_weights(tensors)
     for layer, spec, c in zip(weights, net.layers, net.in_channels(), strict=False):
         if layer.w.shape != (spec.filters, c, spec.size, spec.size):
             raise ValueError("weights do not fit the network")
         if layer.b.shape != (spec.filters,):
             raise ValueError("biases do not fit the network")
+        if {layer.w.dtype, layer.b.dtype} != {dtype}:
+            raise ValueError("weights are of another type")
         if not bool(torch.isfinite(layer.w).all() and torch.isfinite(layer.b).all()):
             raise ValueError("weights are not finite")
     return weights

@@ -106,7 +106,8 @@ def mean_colour(observed: Tensor, known: Tensor | None = None) -> Tensor:
     """Mean colour (C, 1, 1) of images (N, C, H, W), of their known pixels (N, 1, H, W)."""
     if known is not None:
         return mean_of_known(observed, known).to(torch.float32).view(-1, 1, 1)
-    return observed.to(torch.float64).mean((0, 2, 3)).to(torch.float32).view(-1, 1, 1)
+    means = [observed[:, c].to(torch.float64).mean() for c in range(observed.shape[1])]
+    return torch.stack(means).to(torch.float32).view(-1, 1, 1)
 
 
 def check_contrast(contrast: float) -> None:
@@ -341,7 +342,9 @@ def read_maps(files: FileSet, max_side: int = 0, wish: Wish = _ALL) -> dict[str,
 
 
 def _job(name: str, pictures: Sequence[Picture], files: Sequence[Path]) -> Job:
-    observed, known = torch.stack([picture.levels for picture in pictures]), None
+    every = [picture.levels for picture in pictures]
+    observed = every[0][None].contiguous() if len(every) == 1 else torch.stack(every)
+    known = None
     if any(picture.known is not None for picture in pictures):
         full = torch.ones(observed.shape[-2:], dtype=torch.bool)
         known = torch.stack([full if p.known is None else p.known for p in pictures])[:, None]

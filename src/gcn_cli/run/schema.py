@@ -6,12 +6,13 @@ beside its own. The models of kind ``field`` are those of the paper's experiment
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from gcn_cli.field.convnet import ConvNet, LayerSpec
 from gcn_cli.field.langevin import LangevinParams
+from gcn_cli.field.network import LayerSpec as VotingLayer
 from gcn_cli.texture.paper.guard import GuardParams
 from gcn_cli.texture.paper.model import SamplerParams
 from gcn_cli.texture.paper.plan import LearningParams
@@ -241,6 +242,76 @@ class FieldConfig(Common):
         if not at_data and count is None:
             raise ValueError(f"learning.count: how many {self.learning.chains} chains?")
         return self
+
+
+# --------------------------------------------------------------------------- checkpoints
+
+_STRICT = ConfigDict(strict=True)
+
+
+class StoredLayer(LayerConfig):
+    """A layer of the paper's network in a checkpoint: ``size`` is known there."""
+
+    model_config = _STRICT
+
+    size: int = Field(ge=1, le=4096)
+
+
+class StoredLangevin(Part):
+    """`LangevinParams` in a checkpoint, in grey levels."""
+
+    model_config = _STRICT
+
+    sigma: float = Field(ge=1e-4, le=1e9)
+    eps: float = Field(ge=1e-6, le=1e9)
+    temperature: float = Field(ge=0, le=100)
+    dither: int = Field(ge=1, le=4096)
+
+
+class StoredSampler(Part):
+    """`SamplerParams` in a checkpoint, in grey levels."""
+
+    model_config = _STRICT
+
+    steps: int = Field(ge=1, le=1_000_000)
+    start_noise: float = Field(ge=0, le=1e9)
+    polish: int = Field(ge=0, le=1_000_000)
+
+
+_Stored = TypeVar("_Stored", bound=Part)
+_VOTING_LAYER = TypeAdapter(VotingLayer)
+
+
+def stored(model: type[_Stored], data: Any) -> _Stored:
+    """A part of a checkpoint, held to the types and bounds of its model.
+
+    Raises:
+        ValueError: in words, what does not fit.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ValueError(_told(error)) from error
+
+
+def stored_voting_layer(data: Any) -> VotingLayer:
+    """A layer of kind ``texture`` in a checkpoint, held to the bounds of a config.
+
+    Raises:
+        ValueError: in words, what does not fit.
+    """
+    if not isinstance(data, dict) or not all(type(v) in (int, bool) for v in data.values()):
+        raise ValueError("a layer is out of range: its values are whole numbers")
+    try:
+        return _VOTING_LAYER.validate_python(data)
+    except ValidationError as error:
+        raise ValueError(_told(error)) from error
+
+
+def _told(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "a setting"
+    return f"{name} is out of range: {first['msg'].removeprefix('Value error, ')}"
 
 
 Config = FieldConfig | TextureConfig

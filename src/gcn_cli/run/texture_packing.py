@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,16 +14,19 @@ import torch
 from torch import Tensor
 
 from gcn_cli.errors import CheckpointError
-from gcn_cli.field.network import LayerSpec, NoiseNet, Weights, initial_weights
+from gcn_cli.field.network import NoiseNet, Weights, initial_weights
 from gcn_cli.field.optimise import Moments
-from gcn_cli.run.schema import Config, TextureConfig
+from gcn_cli.run.numbers import MOST
+from gcn_cli.run.plain_data import real, same, whole
+from gcn_cli.run.schema import Config, TextureConfig, stored_voting_layer
 from gcn_cli.texture.draw import Model, SizeModel
 from gcn_cli.texture.learn import ACTS, State
 from gcn_cli.texture.place import PLACE
-from gcn_cli.texture.recipe import MOST_REDUCED
+from gcn_cli.texture.recipe import MOST_REDUCED, MOST_UPDATES
 
 _MOST_LEVELS = 10000
 _MOST_SIDE = 4096
+_MOST_CHANNELS = 256
 
 
 def pack_model(model: Model) -> dict[str, Any]:
@@ -58,43 +60,39 @@ def unpack_model(data: dict[str, Any], mean: Tensor) -> Model:
             "is of a format before the release of 0.2.0, whose finer sizes were given nothing: "
             "learn anew from its images"
         )
-    channels, noise = data["channels"], float(data["given_noise"])
+    channels, noise = whole(data, "channels", 1, _MOST_CHANNELS), real(data, "given_noise", 0, 1000)
     place = None if data.get("place") is None else _unpack_place(data["place"])
     given = channels if place is None else PLACE
-    net = NoiseNet(tuple(LayerSpec(**spec) for spec in data["layers"]), channels, given)
-    if not 0 <= noise < math.inf:
-        raise ValueError("the noise on what a finer size is given is out of range")
+    layers = tuple(stored_voting_layer(spec) for spec in data["layers"])
+    net = NoiseNet(layers, channels, given)
     if net.channels != mean.shape[0]:
         raise ValueError("network and mean colour do not agree")
-    contrast = float(data["contrast"])
-    if not 0 < contrast < math.inf:
-        raise ValueError("the contrast is out of range")
+    contrast = real(data, "contrast", 1e-3, 1e9)
+    counts = {sum(t.numel() for t in size["weights"]) for size in data["sizes"]}
+    if counts - {net.n_parameters()}:  # before weights of that many are made to be compared
+        raise ValueError("weights do not fit the network")
     like = initial_weights(net, torch.Generator())
     sizes = tuple(_unpack_size(size, like) for size in data["sizes"])
     reductions = [size.reduction for size in sizes]
     if not sizes or any(a != 2 * b for a, b in itertools.pairwise(reductions)):
         raise ValueError("its sizes do not follow one another")
-    langevin = data.get("langevin", 0)
-    if not (isinstance(langevin, int) and 0 <= langevin <= _MOST_LEVELS):
-        raise ValueError("its Langevin steps are out of range")
+    langevin = whole({"langevin": 0, **data}, "langevin", 0, _MOST_LEVELS)
     return Model(net, sizes, mean, contrast, noise, place, langevin)
 
 
 def _unpack_place(data: list[int]) -> tuple[int, int]:
     height, width = data
-    if not all(isinstance(n, int) and 1 <= n <= _MOST_SIDE for n in (height, width)):
-        raise ValueError("the canvas of its objects is out of range")
-    return height, width
+    place = {"height": height, "width": width}
+    return whole(place, "height", 1, _MOST_SIDE), whole(place, "width", 1, _MOST_SIDE)
 
 
 def _unpack_size(data: dict[str, Any], like: Weights) -> SizeModel:
-    reduction, levels = data["reduction"], data["levels"]
-    if not (isinstance(reduction, int) and 1 <= reduction <= MOST_REDUCED):
-        raise ValueError("a reduction is out of range")
-    _check(levels, levels.shape, "levels")
+    reduction, levels = whole(data, "reduction", 1, MOST_REDUCED), data["levels"]
+    wide = levels.dtype == torch.float64  # as they are made
+    same(levels, levels.shape, torch.float64 if wide else torch.float32, "levels")
     if levels.ndim != 1 or not 1 <= len(levels) <= _MOST_LEVELS:
         raise ValueError("levels are no ladder")
-    if not bool((levels > 0).all() and (levels.diff() < 0).all()):
+    if not bool((levels > 0).all() and (levels <= 1000).all() and (levels.diff() < 0).all()):
         raise ValueError("levels do not fall")
     known = like.tensors()
     if len(data["weights"]) != len(known):
@@ -128,22 +126,20 @@ def unpack_state(data: dict[str, Any], model: Model, config: Config) -> State:
     """
     if not isinstance(config, TextureConfig) or config.net(model.net.channels) != model.net:
         raise ValueError("the network is not its config's")
-    first, second, count = data["moments"]
+    first, second, _ = data["moments"]
+    count = whole({"moments": data["moments"][2]}, "moments", 0, MOST)
     finished = tuple(data["finished"])
     shape = torch.Size([model.net.n_parameters()])
     for vector in (data["weights"], data["average"], first, second, *finished):
         _check(vector, shape, "the state's weights")
-    size, act, update = data["size"], data["act"], data["update"]
-    numbers = (size, update, count, data["rollbacks"], data["strikes"])
-    if act not in ACTS or not all(isinstance(n, int) and n >= 0 for n in numbers):
+    act, size = data["act"], whole(data, "size", 0, MOST_REDUCED)
+    update = whole(data, "update", 0, MOST_UPDATES)
+    if act not in ACTS:
         raise ValueError("it stands nowhere in learning")
     part = config.reconstruction if act == ACTS[0] else config.likelihood
     most = part.finer_updates if size else part.updates
     if size != len(finished) or len(model.sizes) not in (size, size + 1) or update > most:
         raise ValueError("it stands where its config never comes")
-    scale = float(data["rate_scale"])
-    if not 0 < scale <= 1:
-        raise ValueError("the scale of its rates is out of range")
     return State(
         size=size,
         act=act,
@@ -152,9 +148,9 @@ def unpack_state(data: dict[str, Any], model: Model, config: Config) -> State:
         average=data["average"],
         moments=Moments(first, second, count),
         finished=finished,
-        rate_scale=scale,
-        rollbacks=data["rollbacks"],
-        strikes=data["strikes"],
+        rate_scale=real(data, "rate_scale", 1e-300, 1),
+        rollbacks=whole(data, "rollbacks", 0, MOST_UPDATES),
+        strikes=whole(data, "strikes", 0, MOST_UPDATES),
     )
 
 
@@ -180,10 +176,7 @@ def state_to(state: State, device: torch.device) -> State:
 
 
 def _check(tensor: Tensor, shape: torch.Size, name: str) -> None:
-    if tensor.shape != shape or not tensor.is_floating_point():
-        raise ValueError(f"{name} do not fit the network")
-    if not bool(torch.isfinite(tensor).all()):
-        raise ValueError(f"{name} are not finite")
+    same(tensor, shape, torch.float32, name)
 
 
 def _plain(tensor: Tensor) -> Tensor:
