@@ -36,6 +36,7 @@ SkipExisting = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No words on stderr except errors.")]
 
+_NOTE = "--note"
 _LONE = re.compile("[\ud800-\udfff]")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
@@ -54,6 +55,8 @@ def refuse_empty(words: Sequence[str]) -> None:
         UsageError: there is one, as where a shell's variable is empty.
     """
     for before, word in zip(["", *words], words, strict=False):
+        if _NOTE in (before, word.rstrip("=")):
+            continue  # no note is one, too
         if not word.strip() or (word.startswith("--") and word.endswith("=")):
             name = before if before.startswith("-") else word.rstrip("=").strip()
             told = f"{name} was given nothing" if name else "an argument is empty"
