@@ -94,12 +94,12 @@ class Desk:
     progress: Progress
     save_every: float
     kept: State
-    _kept_at: float = field(default_factory=time.monotonic)
+    _kept_at: float = field(init=False)
     _missing: set[str] = field(default_factory=set)
-
     _board: Board = field(init=False)
 
     def __post_init__(self) -> None:
+        self._kept_at = time.monotonic()
         done = self.course.done(self.kept)
         self._board = Board(self.folder, self.course.config.output.tensorboard, done)
 
