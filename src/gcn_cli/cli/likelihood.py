@@ -45,7 +45,7 @@ def likelihood(
             min=0.001,
             max=1000,
             callback=finite,
-            help="Level of the noise on it, contrasts.",
+            help="Level of the noise on it, contrasts; if not given it is searched.",
         ),
     ] = None,
     side: Annotated[
@@ -54,6 +54,10 @@ def likelihood(
     steps: Annotated[
         int, typer.Option("--steps", min=2, max=100_000, help="Levels of either way.")
     ] = 200,
+    moves: Annotated[
+        int,
+        typer.Option("--moves", min=1, max=10_000, help="Leaps of a trajectory at every level."),
+    ] = 10,
     chains: Annotated[
         int, typer.Option("--chains", min=2, max=MOST_SAMPLES, help="Chains, and draws of noise.")
     ] = 4,
@@ -63,12 +67,13 @@ def likelihood(
 ) -> None:
     """Tell -log2 p of a picture, in bits per value, by two ways that must agree.
 
-    Of the middle of the picture at the model's coarsest size, as a torus, with noise of the lowest
-    level on it, as a density per grey level. One way: ln Z by annealed importance sampling down the
-    ladder of levels from the Gaussian reference, and up it from the picture, which bound it from
-    both sides. The other: the integral of denoising errors over all levels, which needs no Z. They
-    are two views of one number where every p_s is the blurred p of the level below; where they are
-    further apart than their errors together no number is printed, and the exit code is 1.
+    Of the middle of the picture at the model's coarsest size, as a torus, with noise on it, as a
+    density per grey level. One way: ln Z by annealed importance sampling down the ladder of levels
+    from the Gaussian reference, and up it from the picture, which bound it from both sides. The
+    other: the integral of denoising errors over all levels, which needs no Z. They are two views of
+    one number where every p_s is the blurred p of the level below. The noise is the least, below
+    the picture's own contrast, down to which both are sure and agree; where they do at none, or
+    not at --lowest, no number is printed, and the exit code is 1.
     """
     from gcn_cli.engine import choose_machine
     from gcn_cli.report.likely import Wanted, likely
@@ -82,7 +87,7 @@ def likelihood(
             f"{ckpt} is no model of pictures at all noise levels; there is but one way to its p"
         )
     picture = read_whole(saved.config, None, image)
-    found = likely(saved.model, picture, machine, Wanted(lowest, side, steps, chains, seed))
+    found = likely(saved.model, picture, machine, Wanted(lowest, side, steps, moves, chains, seed))
     if as_json:
         print_json(_data(image, found))
     else:
@@ -101,20 +106,18 @@ def _print(image: Path, found: Likely) -> None:
     rows = [
         ["annealed importance sampling", f"{found.annealed:.4f}", f"{found.annealed_error:.4f}"],
         ["denoising errors", f"{found.denoised:.4f}", f"{found.denoised_error:.4f}"],
+        ["white noise of its contrast", f"{found.white:.4f}", ""],
     ]
     if found.bits is not None:
         print_table(f"{image}: {found.told}", heads, rows)
         typer.echo(f"{image}: {found.bits:.4f} ± {found.error:.4f} bits per value")
         return
-    apart, together = (
-        abs(found.annealed - found.denoised),
-        found.annealed_error + found.denoised_error,
-    )
     why = "the model's densities are not one another's blurred"
-    if apart <= together:
-        why = "errors that large say nothing; more --steps may help"
+    if found.apart <= found.together:
+        why = "errors that large say nothing; more --steps and --moves may help"
     typer.echo(
-        f"{image}: not known; the two ways are {apart:.4f} bits per value apart, their errors "
-        f"together {together:.4f}: {why}",
+        f"{image}: not known; under noise of {found.noise:.3g} grey levels the two ways are "
+        f"{found.apart:.4f} bits per value apart, their errors together {found.together:.4f}: "
+        f"{why}",
         err=True,
     )

@@ -64,6 +64,13 @@ def integral(costs: Tensor, levels: Tensor) -> Tensor:
     return torch.trapezoid(costs.double().movedim(0, -1), logs, dim=-1).abs()
 
 
+def running_integral(costs: Tensor, levels: Tensor) -> Tensor:
+    """`integral` (K, N) from the first level to every one."""
+    logs = levels.double().log().to(costs.device)
+    told = torch.cumulative_trapezoid(costs.double().movedim(0, -1), logs, dim=-1).movedim(-1, 0)
+    return torch.cat([told.new_zeros(1, costs.shape[1]), told.abs()])
+
+
 def level_weights(levels: Tensor) -> Tensor:
     """Weights (K,) of the levels in `integral`: how many units of ln s each stands for."""
     gaps = levels.double().log().diff().abs()
