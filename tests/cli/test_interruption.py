@@ -425,7 +425,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(
     real = os.fsync
 
     def sync(file):
-        if os.readlink(f"/proc/self/fd/{file}").endswith(".pt"):
+        if Path(f"/proc/self/fd/{file}").readlink().suffix == ".pt":
             left[0] -= 1
             if left[0] < 0:
                 _full()
