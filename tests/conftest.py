@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from gcn_cli.engine.ranks import Ranks
 from gcn_cli.engine.support import Machine
 from gcn_cli.field.convnet import Boundary, ConvNet, LayerSpec, LayerWeights, Weights
 from gcn_cli.run.config import validate
@@ -214,3 +219,39 @@ def _blurred(width: float, side: int = 64, n: int = 1, channels: int = 1, seed: 
 @pytest.fixture(scope="session")
 def blurred() -> Callable[..., Tensor]:
     return _blurred
+
+
+def _member(ranks: Ranks, folder: Path, work: Callable[[Ranks], Any]) -> None:
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder / 'meet'}", rank=ranks.rank, world_size=ranks.size
+    )
+    torch.save(work(ranks), folder / f"{ranks.rank}.pt")
+
+
+@pytest.fixture
+def together(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Any]]:
+    """What a function of `Ranks` returns in each of ``size`` processes; None where one died."""
+
+    def run(size: int, work: Callable[[Ranks], Any]) -> list[Any]:
+        folder = tmp_path_factory.mktemp("together")
+        context = multiprocessing.get_context("fork")  # PyTorch is loaded already
+        members = [
+            context.Process(target=_member, args=(Ranks(rank, size), folder, work))
+            for rank in range(size)
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads that nobody uses
+            for member in members:
+                member.start()
+        for member in members:
+            member.join(120)
+            member.kill()  # whoever still waits for another
+        told = [folder / f"{rank}.pt" for rank in range(size)]
+        return [torch.load(f, weights_only=False) if f.exists() else None for f in told]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def alone() -> Ranks:
+    return Ranks()

@@ -196,6 +196,7 @@ def train(
     courses, skipped = _open_courses(chosen, first, exemplars, wish, strict, note)
     say(f"{chosen.name} on {describe(machine)}", quiet)
     _tell_reading(courses, left_out, skipped, quiet)
+    _tell_idle(courses, machine, quiet)
     if dry_run:
         _tell_cost(courses, machine, quiet)
         _end(skipped, len(exemplars))
@@ -273,6 +274,17 @@ def _tell_reading(
     for hint in (course.hint() for course in courses):
         if hint is not None:
             say(hint, quiet)
+
+
+def _tell_idle(courses: list[Course], machine: Machine, quiet: bool) -> None:
+    """That there are more processes than an update has crops or chains for."""
+    for course in courses:
+        if course.width < machine.ranks.size:
+            say(
+                f"{course.job.name}: an update has work for {course.width} processes of "
+                f"{machine.ranks.size}; a larger batch or more chains would employ the others",
+                quiet,
+            )
 
 
 def _end(skipped: list[ImageError], count: int) -> None:

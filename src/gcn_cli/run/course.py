@@ -79,6 +79,10 @@ class Course(Protocol):
         """Updates in all."""
 
     @property
+    def width(self) -> int:
+        """How many processes an update has work for."""
+
+    @property
     def more(self) -> str:
         """The key by which a complete run is extended."""
 

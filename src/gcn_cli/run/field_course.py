@@ -69,6 +69,11 @@ class FieldCourse:
         return self.plan.total_updates
 
     @property
+    def width(self) -> int:
+        """Chains."""
+        return self.plan.chains
+
+    @property
     def more(self) -> str:
         """The key by which a complete run is extended."""
         return "learning.updates"

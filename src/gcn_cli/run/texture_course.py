@@ -59,6 +59,11 @@ class TextureCourse:
         return self.plan.total_updates
 
     @property
+    def width(self) -> int:
+        """Crops or chains of an update, of the act that has more."""
+        return max(self.config.reconstruction.batch, self.config.likelihood.chains)
+
+    @property
     def more(self) -> str:
         """The key by which a complete run is extended."""
         return "likelihood.finer_updates" if len(self.plan.sizes) > 1 else "likelihood.updates"
