@@ -41,8 +41,8 @@ def test_the_first_process_speaks_for_all(number, launched, capsys):
     launched(number, 2)
     assert rank() == number
     with one_voice():
-        print("result")
-        print("word", file=sys.stderr)
+        sys.stdout.write("result\n")
+        sys.stderr.write("word\n")
     told = capsys.readouterr()
     assert (told.out, told.err) == (("", "") if number else ("result\n", "word\n"))
 

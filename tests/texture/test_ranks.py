@@ -97,7 +97,8 @@ def test_processes_learn_the_texture_that_one_learns(size, texture, together, al
 
 def test_processes_weigh_unknown_pixels_as_one_does(texture, together, alone):
     known = torch.ones(2, 1, 64, 64, dtype=torch.bool)
-    known[0, :, 8:40, 10:50] = False
+    known[0, :, :, 46:] = False  # of no picture all is known, so crops have unlike weights
+    known[1, :, 50:, :30] = False
     begun, work = texture(known)
     *_, (expected, _) = work(alone)
     for told in together(2, work):
@@ -119,7 +120,8 @@ def test_a_texture_goes_on_with_another_number_of_processes(texture, together, a
 KINDS = {
     "persistent": {"chains": "persistent"},
     "restart": {"chains": "restart"},
-    "images": {"chains": "restart", "images": 3},
+    "as many images": {"chains": "restart", "images": 3},
+    "fewer images": {"chains": "restart", "images": 2},
     "data": {"chains": "data", "images": 3},
 }
 
