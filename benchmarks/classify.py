@@ -3,7 +3,7 @@
     python benchmarks/classify.py --images textures --out told
 
 Every exemplar's left two thirds are learned by ``gcn train``, below DIR; what is there is not
-learned again. Of the right thirds, crops of --side px, one below the other, are told by the models'
+learned again. Of the right thirds, crops of --side px, one every --step px, are told by the models'
 evidence, as ``gcn classify`` does, and by two baselines: the nearest Gram matrix of the responses
 of each model's first layer, and of raw patches of 7 px. Writes DIR/classify.json and
 DIR/confusion.png, prints a table. `--set images.colour=grey` leaves colour out.
@@ -57,10 +57,13 @@ def apart(found: Tensor, known: Tensor) -> float:
     return float((found - known).norm() / known.norm())
 
 
-def crops(picture: Tensor, side: int, most: int) -> list[Tensor]:
-    """Crops (C, side, side) one below the other, at the right side."""
-    rows = min(most, picture.shape[-2] // side)
-    return [picture[:, k * side : (k + 1) * side, -side:] for k in range(rows)]
+def crops(picture: Tensor, side: int, step: int) -> list[Tensor]:
+    """Crops (C, side, side) of a picture (C, H, W), every ``step`` px from its upper right."""
+    height, width = picture.shape[-2:]
+    corners = [
+        (i, j) for j in range(width - side, -1, -step) for i in range(0, height - side + 1, step)
+    ]
+    return [picture[:, i : i + side, j : j + side] for i, j in corners]
 
 
 def confusion(names: list[str], truth: Tensor, told: Tensor) -> Tensor:
@@ -81,7 +84,7 @@ def main() -> None:
     parser.add_argument("--preset", default="texture-quick")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--side", type=int, default=64, help="of a crop, px")
-    parser.add_argument("--most", type=int, default=4, help="crops of every exemplar")
+    parser.add_argument("--step", type=int, default=64, help="px from one crop to the next")
     args = parser.parse_args()
     machine = choose_machine("auto", "auto")
     classes, known, tests, truth = [], [], [], []
@@ -90,7 +93,7 @@ def main() -> None:
         classes.append(Class(image.stem, run, saved))
         whole = prepare_image(saved.config, load_image(image))
         known.append(seen(whole)[None])
-        found = crops(unseen(whole), args.side, args.most)
+        found = crops(unseen(whole), args.side, args.step)
         tests += found
         truth += [k] * len(found)
     channels = max(x.shape[0] for x in tests)

@@ -11,7 +11,9 @@ import pytest
 import torch
 import yaml
 
+from gcn_cli.engine import choose_machine
 from gcn_cli.images.files import load_image, save_png
+from gcn_cli.report import local
 from gcn_cli.run.checkpoint import load_checkpoint, save_checkpoint
 
 CONFIG = {
@@ -48,6 +50,10 @@ def pictures(tmp_path_factory):
     flawed = _waves(1, 16)
     flawed[:, 20:36, 30:46] = _waves(3, 5)[:, :16, :16]
     save_png(folder / "flawed.png", flawed)
+    dull = _waves(1, 16)
+    soft = torch.nn.functional.avg_pool2d(dull[:, 17:39, 27:49], 7, 1)
+    dull[:, 20:36, 30:46] = soft
+    save_png(folder / "dull.png", dull)
     save_png(folder / "small.png", _waves(0, 16, side=8))
     save_png(folder / "smallest.png", _waves(0, 16, side=4)[:, :3, :3])
     return folder
@@ -142,9 +148,11 @@ def test_one_picture_has_a_table_and_a_line(gcn, runs, pictures):
     assert result.stdout == gcn("score", image, "--ckpt", runs["ash"], "--n", 3).stdout
 
 
-def test_the_map_is_bright_where_the_flaw_is(gcn, runs, pictures, tmp_path):
+@pytest.mark.parametrize("name", ["flawed", "dull"])
+def test_the_map_is_bright_where_the_flaw_is(gcn, runs, pictures, tmp_path, name):
+    """A square of another texture; one that is too smooth, which is reconstructed too well."""
     file = tmp_path / "odd.png"
-    words = ("score", pictures / "flawed.png", "--ckpt", runs["ash"], "--n", 3, "--map", file)
+    words = ("score", pictures / f"{name}.png", "--ckpt", runs["ash"], "--n", 3, "--map", file)
     result = gcn(*words)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.splitlines()[-1] == str(file)
@@ -156,6 +164,20 @@ def test_the_map_is_bright_where_the_flaw_is(gcn, runs, pictures, tmp_path):
     assert light[inside].mean() > light[~inside].mean() + 100
     _refused(gcn(*words), "exists already; --overwrite replaces it")
     assert gcn(*words, "--overwrite").exit_code == 0
+
+
+def test_the_map_is_one_on_what_was_learned(runs, pictures):
+    saved, machine = load_checkpoint(runs["ash"]), choose_machine("cpu", "fp32")
+    observed = load_image(pictures / "ash.png")[None]
+    seen = saved.model.in_units(observed)
+    law = local.usual_of(saved.model, seen, machine)
+    found = local.features(saved.model, seen, machine)
+    z = (found - law.mean[:, None, None]) / law.deviation[:, None, None]
+    assert float(z.square().mean()) == pytest.approx(1, abs=1e-3)
+    usual = local.oddity_map(saved.model, observed, seen[0], machine)
+    assert 0.8 < float(usual.mean()) <= 1
+    darker = saved.model.in_units(observed - 60)[0]
+    assert float(local.oddity_map(saved.model, observed, darker, machine).mean()) > 2
 
 
 # ------------------------------------------------------------------------------- classify

@@ -268,15 +268,14 @@ class AtSize:
             told.append(float(u.mean()))
         return told
 
-    def error_maps(self, picture: Tensor) -> list[Tensor]:
-        """Mean squares (1, h, w) of `measure.error_map` of a picture, at every wanted level."""
+    def errors(self, picture: Tensor) -> list[Tensor]:
+        """`measure.error_map` (1, C, h, w) of a picture itself, without noise, at every level."""
         seen, told = self._seen(Shown("the image", picture)), []
         canvas, size = self._around(seen.x), (seen.x.shape[-2], seen.x.shape[-1])
+        given = None if seen.given is None else self._around(seen.given)
         for k in self.wanted:
-            y, given = self.with_noise(seen, k)
             s = float(self.size.levels[k])
-            error = measure.error_map(self.field, canvas, y, s, size, given)
-            told.append(error.square().mean((0, 1))[None])
+            told.append(measure.error_map(self.field, canvas, canvas, s, size, given))
         return told
 
 
