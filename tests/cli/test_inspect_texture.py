@@ -18,6 +18,7 @@ from gcn_cli.images.files import load_image, save_png
 from gcn_cli.report import figures
 from gcn_cli.report.texture import Subject, verdict
 from gcn_cli.run.checkpoint import load_checkpoint
+from gcn_cli.texture.exemplar import given_picture
 
 CONFIG = {
     "kind": "texture",
@@ -146,7 +147,8 @@ def report(gcn, texture_run, pictures, tmp_path_factory):
     words = ("--image", pictures / "other.png", "--out", folder, "--samples", 2, "--long", 12)
     result = gcn("inspect", "--ckpt", texture_run, "--levels", "2,0.5", *words)
     assert result.exit_code == 0, result.stderr
-    assert re.fullmatch(r"long chains: 4 of \d+x\d+ px, 12 steps; \d+ s left\n", result.stderr)
+    told = [rf"long chains: 4 of \d+x\d+ px at 1/{r}, 12 steps; \d+ s left\n" for r in (2, 1)]
+    assert re.fullmatch("".join(told), result.stderr)
     return folder, result.stdout
 
 
@@ -231,14 +233,34 @@ def test_json_carries_every_figure(gcn, texture_run, pictures):
         assert list(level["blocks"]) == names
         assert level["blocks"]["votes"].keys() == {"distance", "error", "errors", "excess"}
     assert {(u["reduction"], u["layer"]) for u in told["units"]} == {(2, 2), (1, 2)}
-    stay = told["stay"]
-    assert (stay["steps"], stay["chains"], stay["reduction"]) == (12, 8, 2)
-    assert len(stay["course"]) == 13
-    assert len(stay["statistics"]) == 2 + 16
-    assert {"effective", "rhat"} <= stay["statistics"][0].keys()
-    levels = told["modes"]["levels"]
-    assert [level["descents"][0]["start"] for level in levels] == ["whole"] * len(levels)
-    assert {"modes", "arrived"} <= levels[0].keys()
+    assert [(one["reduction"], one["begun"]) for one in told["stay"]] == [
+        (2, "sample"),
+        (1, "coarser"),
+    ]
+    for stay in told["stay"]:
+        assert (stay["steps"], stay["chains"]) == (12, 8)
+        assert len(stay["course"]) == 13
+        assert len(stay["statistics"]) == 2 + 16
+        assert {"effective", "rhat"} <= stay["statistics"][0].keys()
+        assert f"1/{stay['reduction']}" in stay["sentence"]
+    assert [one["reduction"] for one in told["modes"]] == [2, 1]
+    for modes in told["modes"]:
+        levels = modes["levels"]
+        assert [level["descents"][0]["start"] for level in levels] == ["whole"] * len(levels)
+        assert {"modes", "arrived"} <= levels[0].keys()
+
+
+def test_finer_chains_begin_without_detail_and_are_given_the_exemplars_coarser_self(
+    gcn, texture_run
+):
+    told = _json(gcn, "--ckpt", texture_run, "--long", 12, "--levels", "1")["stay"]
+    saved = load_checkpoint(texture_run)
+    x = saved.model.in_units(saved.observed)
+    coarser = given_picture(x, 1)
+    contrast = told[1]["statistics"][1]
+    assert contrast["start"] == pytest.approx(float(coarser.std()), rel=0.02)
+    assert contrast["exemplar"] == pytest.approx(float(x.std()), rel=0.02)
+    assert told[1]["course"][0] == pytest.approx([float(coarser.std() / x.std()), 1], abs=0.03)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_recall_is_measured_where_it_was_spoiled(white_field, noise):
     assert noisy.away[0] == pytest.approx(0.5, abs=0.05)
     # x + n shrunk by k is |k n - (1 - k) x|: least at k = 1 / (1 + 1/4), nearest on the way: 1
     assert noisy.nearest_step == 0
-    assert told.sentence.startswith("recall: with noise 5")
+    assert told.sentence.startswith("recall at 1/1: with noise 5")
 
 
 def test_few_steps_reach_no_mode(white_field, noise):

@@ -28,7 +28,7 @@ def test_chains_stay_where_the_density_is_true(own):
     assert told.rhat < 1.15  # the largest of eight
     assert told.sentence.startswith("a long chain stays")
     assert len(heard) == 1
-    assert heard[0].startswith(f"long chains: 6 of 16x16 px, {STEPS} steps; ")
+    assert heard[0].startswith(f"long chains: 6 of 16x16 px at 1/1, {STEPS} steps; ")
 
 
 def test_the_effective_size_is_that_of_the_linear_chain(own):
@@ -72,3 +72,17 @@ def test_equal_calls_tell_the_same(random_field, noise):
     ]
     assert torch.equal(told[0].pictures[1], told[1].pictures[1])
     assert told[0].course == told[1].course
+
+
+def test_what_is_given_lies_beside_one_chain_of_either_half(given_field, noise):
+    given = noise(2, 2, 16, 16, seed=2)
+    other = torch.stack([noise(2, 16, 16, seed=3), given[1]])
+    told = [
+        long_chains(
+            *(given_field, 1, 0.5, 3, noise(2, 2, 16, 16), noise(2, 2, 16, 16, seed=1)),
+            given=beside,
+        )
+        for beside in (given, other)
+    ]
+    changed = (told[0].pictures[1] - told[1].pictures[1]).abs().flatten(1).amax(1) > 1e-3
+    assert changed.tolist() == [True, False, True, False]

@@ -23,29 +23,32 @@ FINE = [_level(0.02, 0.02), _level(0.04, 0.01, 1.0)]  # 4 errors off, but less t
 
 
 @pytest.mark.parametrize(
-    ("equations", "stay", "kind"),
+    ("equations", "stays", "kind"),
     [
-        (FINE, _stay(), "calibrated"),
-        (FINE, None, "undecided"),
-        (FINE, _stay(rhat=1.5), "undecided"),
-        (FINE, _stay(stays=False), "short-run"),
-        ([*FINE, _level(0.2, 0.02)], _stay(), "short-run"),
-        ([*FINE, _level(0.2, 0.02)], None, "short-run"),
-        ([*FINE, _level(0.2, 0.15)], _stay(), "calibrated"),  # no more than error
-        ([], _stay(), "undecided"),
-        ([], _stay(stays=False), "short-run"),
+        (FINE, [_stay()], "calibrated"),
+        (FINE, [], "undecided"),
+        (FINE, [_stay(rhat=1.5)], "undecided"),
+        (FINE, [_stay(stays=False)], "short-run"),
+        ([*FINE, _level(0.2, 0.02)], [_stay()], "short-run"),
+        ([*FINE, _level(0.2, 0.02)], [], "short-run"),
+        ([*FINE, _level(0.2, 0.15)], [_stay()], "calibrated"),  # no more than error
+        (FINE, [_stay(), _stay()], "calibrated"),
+        (FINE, [_stay(), _stay(rhat=1.5)], "undecided"),  # one size is enough
+        (FINE, [_stay(rhat=1.5), _stay(stays=False)], "short-run"),
+        ([], [_stay()], "undecided"),
+        ([], [_stay(stays=False)], "short-run"),
     ],
 )
-def test_the_rule(equations, stay, kind):
-    told = judge_density(equations, stay)
+def test_the_rule(equations, stays, kind):
+    told = judge_density(equations, stays)
     assert told.kind == kind
     assert told.sentence.endswith(".")
 
 
 def test_the_verdict_says_why():
-    told = judge_density([*FINE, _level(0.2, 0.02, 0.77)], None).sentence
+    told = judge_density([*FINE, _level(0.2, 0.02, 0.77)], []).sentence
     assert "20 % off the exemplar's (s = 0.77 at 1/4, 10.0 errors)" in told
-    assert "--long 500 tells" in judge_density(FINE, None).sentence
+    assert "--long 500 tells" in judge_density(FINE, []).sentence
 
 
 def test_the_certificate_in_a_line():

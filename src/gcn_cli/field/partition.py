@@ -56,13 +56,13 @@ class Bounds(NamedTuple):
 
     @property
     def error(self) -> Tensor:
-        """(K,): half the way between both, and two standard errors of it.
+        """(K,): half the way between both, and two standard errors of the one less sure.
 
         It grows with every step, for the way is a sum of divergences; where it seems to shrink,
         the largest so far counts.
         """
         way = (self.upper.mean(1) - self.lower.mean(1)).abs() / 2
-        own = torch.hypot(two_errors(self.lower), two_errors(self.upper)) / 2
+        own = torch.maximum(two_errors(self.lower), two_errors(self.upper))
         return (way + own).cummax(0).values
 
 

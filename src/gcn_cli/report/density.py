@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
+from gcn_cli.field.network import beside
 from gcn_cli.report import measure, modes, stay
 from gcn_cli.report.at_size import AtSize, middle
 from gcn_cli.report.certificate import LevelEquations, Moments, certify
 from gcn_cli.report.units import UnitFacts, strongest_units
+from gcn_cli.texture.exemplar import given_picture
 from gcn_cli.texture.place import place_maps
 from gcn_cli.texture.plan import at_size
 
 _DESCENT = 96  # px of the middle of a picture, reduced, that descents start from
+_LONG = 96  # px of the exemplar at finer sizes that long chains move in
 _UNITS_AT = 0.1  # level, units of contrast, at which units are told, about
 
 
@@ -51,26 +55,46 @@ def units(work: AtSize, observed: Tensor) -> list[UnitFacts]:
 def long_chains(
     work: AtSize, observed: Tensor | None, k: int, tell: Callable[[str], None] | None = None
 ) -> stay.Stay | None:
-    """Long chains at level ``k`` of this size, which is the coarsest."""
+    """Long chains at level ``k`` of this size."""
     if observed is None:
         return None
     assert work.chains is not None
-    x, y = at_size(observed, work.size.reduction), work.chains.states[work.index, k]
-    given = None if work.place is None else place_maps(1, work.place, y.device)
     s, steps = float(work.size.levels[k]), work.settings.long
+    x, begun = at_size(observed, work.size.reduction), stay.SAMPLE
+    given = None if work.place is None else place_maps(1, work.place, x.device)
+    if work.index and work.place is None:
+        x, clean, given = _parts(work, observed)
+        y, begun = measure.add_noise(clean, s, work.settings.seed, 1, 1), stay.COARSER
+    else:
+        y = work.chains.states[work.index, k]
     reduction, seed = work.size.reduction, work.settings.seed
-    return stay.long_chains(work.field, reduction, s, steps, y, x, seed, given, tell)
+    return stay.long_chains(work.field, reduction, s, steps, y, x, seed, given, tell, begun)
+
+
+def _parts(work: AtSize, observed: Tensor) -> tuple[Tensor, ...]:
+    """Parts of the exemplar at a finer size, of its coarser self, and of that as it is given."""
+    x, step = at_size(observed, work.size.reduction), work.field.net.total_stride
+    size = [min(n, _LONG) // step * step for n in x.shape[-2:]]
+    told = torch.cat([x, given_picture(observed, work.size.reduction)], 1)
+    whole = beside(told, _given(work, observed))
+    return stay.crops_of(whole, work.settings.chains, (size[0], size[1])).chunk(3, 1)
+
+
+def _given(work: AtSize, pictures: Tensor) -> Tensor | None:
+    """What the field is given beside pictures (N, C, H, W) of full size, under its noise."""
+    given = work.given(pictures)
+    return None if given is None else work.noisy(given, 1)[: len(pictures)]
 
 
 def find_modes(work: AtSize, picture: Tensor | None) -> modes.Modes | None:
-    """Descents from the middle of a picture (1, C, H, W) at this size, the coarsest."""
+    """Descents from the middle of a picture (1, C, H, W) at this size."""
     if picture is None:
         return None
-    x, ladder = at_size(picture, work.size.reduction), work.size.levels
-    given = None if work.place is None else place_maps(1, work.place, x.device)
+    x, given = at_size(picture, work.size.reduction), _given(work, picture)
+    ladder, torus = work.size.levels, work.place is not None
     near = [len(ladder) - 1, *(level_near(ladder, s) for s in modes.LEVELS)]
     levels = [float(ladder[k]) for k in sorted(set(near), reverse=True)]
-    x = x if work.place is not None else middle(x, _DESCENT)
-    return modes.find_modes(
-        work.field, work.size.reduction, x, levels, work.settings.seed, given=given
-    )
+    if not torus:
+        x, given = middle(x, _DESCENT), None if given is None else middle(given, _DESCENT)
+    reduction, seed = work.size.reduction, work.settings.seed
+    return modes.find_modes(work.field, reduction, x, levels, seed, given=given, torus=torus)

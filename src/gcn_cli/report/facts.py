@@ -34,7 +34,7 @@ from gcn_cli.report.at_size import (
 )
 from gcn_cli.report.certificate import LevelEquations
 from gcn_cli.report.units import UnitFacts
-from gcn_cli.texture.draw import Model, draw
+from gcn_cli.texture.draw import Model, SizeModel, draw
 
 ALIKE = 1.4
 """Losses of reconstruction within this factor of the exemplar's, at every level, are its own.
@@ -136,8 +136,8 @@ class Facts:
     image: ImageFacts | None = None
     equations: tuple[LevelEquations, ...] = ()
     units: tuple[UnitFacts, ...] = field(default=(), repr=False)
-    stay: stay.Stay | None = None
-    modes: modes.Modes | None = None
+    stays: tuple[stay.Stay, ...] = ()
+    modes: tuple[modes.Modes, ...] = ()
 
 
 def examine(
@@ -168,9 +168,9 @@ def examine(
     whole = [one.x if one.known is None else None for one in shown]
     least = min(min(one.x.shape[-2:]) for one in shown)
     side = max(1, min(CANVAS, *shown[0].x.shape[-2:]) // model.multiple) * model.multiple
-    kept = [_stay_level(model), *wanted[0]], *wanted[1:]
+    kept = [[_stay_level(size), *found] for size, found in zip(model.sizes, wanted, strict=True)]
     chains = run_chains(model, model.place or (side, side), machine, settings, kept)
-    sizes, views, looks, equations, units = [], [], [], [], []
+    sizes, views, looks, equations, units, stays, ends = [], [], [], [], [], [], []
     for index, size in enumerate(model.sizes):
         window = measure.window_side(model.net, least // size.reduction, side // size.reduction)
         work = AtSize(model, index, machine, settings, wanted[index], window, chains)
@@ -182,7 +182,9 @@ def examine(
         if whole[0] is not None:
             equations += density.equations(work, whole[0], wanted[index])
             units += density.units(work, whole[0]) if index in (0, len(model.sizes) - 1) else []
-    free = AtSize(model, 0, machine, settings, wanted[0], 1, chains)
+        if settings.long:
+            stays.append(density.long_chains(work, whole[0], _stay_level(size), tell))
+        ends.append(density.find_modes(work, whole[1] if image is not None else None))
     return Facts(
         tuple(sizes),
         tuple(views),
@@ -190,14 +192,14 @@ def examine(
         _together(looks) if looks else None,
         tuple(equations),
         tuple(units),
-        density.long_chains(free, whole[0], _stay_level(model), tell) if settings.long else None,
-        density.find_modes(free, whole[-1]) if image is not None else None,
+        tuple(one for one in stays if one is not None),
+        tuple(one for one in ends if one is not None),
     )
 
 
-def _stay_level(model: Model) -> int:
-    """Index of the level that long chains stay at, in the coarsest ladder."""
-    return density.level_near(model.sizes[0].levels, stay.LEVEL)
+def _stay_level(size: SizeModel) -> int:
+    """Index of the level that long chains stay at, in the ladder of a size."""
+    return density.level_near(size.levels, stay.LEVEL)
 
 
 # -------------------------------------------------------------------- the model's own chains

@@ -26,8 +26,9 @@ from gcn_cli.texture.plan import at_size
 
 SURE = 0.1
 """Bits per value: errors above it make agreement say nothing."""
-MOST = 1.0
-"""Level, contrasts, from which on down it is searched: above, noise leaves little of a picture."""
+MOST, LEAST = 1.0, 0.1
+"""Levels, contrasts, between which it is searched: above, noise leaves little of a picture; chains
+begun where densities are told worst would spoil the bounds of all levels."""
 _PILOT = 30  # levels that the ladder is made even by
 
 
@@ -148,7 +149,7 @@ class _Coarsest:
         self.model, self.machine, self.wanted = model, machine, wanted
         self.field = measure.open_field(model, 0, machine)
         ends = model.sizes[0].levels
-        least = float(ends[-1]) if wanted.lowest is None else wanted.lowest
+        least = max(float(ends[-1]), LEAST) if wanted.lowest is None else wanted.lowest
         if not float(ends[-1]) * 0.999 <= least < float(ends[0]):
             raise UsageError(
                 f"--lowest lies between {float(ends[-1]):.3g} and {float(ends[0]):.3g}, the levels "

@@ -1,7 +1,7 @@
 """Where noise-free descents from a picture lead, and what the field recalls of it when spoiled.
 
-At the coarsest size, whose density is given nothing: y <- D(y, s) from the picture, from the
-picture with its middle ninth covered, with noise of half its contrast, and with a tenth of it
+At every size, where finer ones are given the coarser picture: y <- D(y, s) from the picture, from
+the picture with its middle ninth covered, with noise of half its contrast, and with a tenth of it
 twice. A local mode of p_s reconstructs itself, |D - y| = 0 (`gcn_cli.field.descent`).
 """
 
@@ -76,7 +76,8 @@ class Modes:
         holed = min(self.levels, key=lambda level: level.descents[1].away[1])
         a, b = noisy.descents[2], holed.descents[1]
         return (
-            f"recall: with noise {100 * a.away[0]:.0f} % of its contrast away, it comes back to "
+            f"recall at 1/{self.reduction}: "
+            f"with noise {100 * a.away[0]:.0f} % of its contrast away, it comes back to "
             f"{100 * a.away[1]:.0f} % after {a.nearest_step} steps at s = {noisy.s:.3g}; the "
             f"covered middle, {100 * b.away[0]:.0f} % away, to {100 * b.away[1]:.0f} % after "
             f"{b.nearest_step} (s = {holed.s:.3g})"
@@ -91,11 +92,12 @@ def find_modes(
     seed: int = 0,
     steps: int = STEPS,
     given: Tensor | None = None,
+    torus: bool = False,
 ) -> Modes:
     """Descend from a picture (1, C, H, W) and its spoiled kin at every level.
 
-    What lies around it is its mirror image, anew at every step, as everywhere in `measure`; of
-    objects, whose place maps are ``given`` (1, G, H, W), the torus.
+    What lies around it is its mirror image, anew at every step, as everywhere in `measure`, or, of
+    objects, the ``torus``; so for what is ``given`` (1, G, H, W) beside it.
     """
     starts = torch.cat(
         [
@@ -104,7 +106,7 @@ def find_modes(
         ]
     )
     size = (x.shape[-2], x.shape[-1])
-    around = measure.surround if given is None else measure.wrapped
+    around = measure.wrapped if torus else measure.surround
     known = None if given is None else around(field, given).expand(len(starts), -1, -1, -1)
     found = []
     for s in levels:

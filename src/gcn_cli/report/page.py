@@ -28,8 +28,8 @@ _LARGE = 200_000  # bytes of a PNG above which the page holds a JPEG instead
 _CAPTIONS = {
     "samples.png": "The exemplar, then the model's own samples.",
     "chain.png": "One chain from noise to texture: y / sqrt(1 + s²), coarse to fine.",
-    "stay.png": "D(y, s) of long chains, first and last step; left begun at samples, then at the "
-    "exemplar.",
+    "stay.png": "D(y, s) of long chains, first and last step, at every size; left begun at "
+    "samples, at finer sizes at the coarser picture, then at the exemplar.",
     "levels.png": "Loss of reconstruction by noise level; dotted: a Gaussian of equal spectrum.",
     "denoising.png": "The exemplar with noise, and the mean D(y, s) that the field decodes.",
     "filters.png": "First-layer filters, strongest first; each spans its own range.",
@@ -87,7 +87,7 @@ def embedded(path: Path) -> str:
 
 def page(subject: Subject, facts: Facts, held: Mapping[str, str]) -> str:
     """One HTML page: the verdict, sentences, then sections; ``held``: file name to data URI."""
-    judged = judge_density(facts.equations, facts.stay)
+    judged = judge_density(facts.equations, facts.stays)
     title = html.escape(f"{subject.name}, {subject.fingerprint}")
     lines = "".join(
         f"<li>{html.escape(line)}</li>"
@@ -107,7 +107,7 @@ def page(subject: Subject, facts: Facts, held: Mapping[str, str]) -> str:
 
 def _sections(subject: Subject, facts: Facts) -> list[_Section]:
     """All of them, in the order of the page; those without content are left out later."""
-    stay, image, modes = facts.stay, facts.image, facts.modes
+    image = facts.image
     equations = [equation_table(facts.equations)] if facts.equations else []
     foreign = [] if image is None else [image_table(image)]
     return [
@@ -122,9 +122,10 @@ def _sections(subject: Subject, facts: Facts) -> list[_Section]:
         ),
         _Section(
             "Long chains",
-            "Langevin dynamics at one level, from samples and from the exemplar. R-hat near 1: "
-            "they have forgotten where they began.",
-            [] if stay is None else [stay_table(stay)],
+            "Langevin dynamics at one level of every size: from samples and from the exemplar at "
+            "the coarsest; at finer ones, given the exemplar's coarser picture, from it and from "
+            "the exemplar. R-hat near 1: they have forgotten where they began.",
+            [stay_table(stay) for stay in facts.stays],
             ["stay.png"],
         ),
         _Section("What units look for", "", [], ["filters.png", "units.png"]),
@@ -133,7 +134,7 @@ def _sections(subject: Subject, facts: Facts) -> list[_Section]:
             "Where descents from the image lead",
             "y <- D(y, s) without noise. |D - y| is 0 at a mode. Away: from the image, over what "
             "was spoiled.",
-            [] if modes is None else [modes_table(modes)],
+            [modes_table(modes) for modes in facts.modes],
             ["modes.png"],
         ),
         _Section("Noise levels", "", [], ["levels.png"]),

@@ -2,9 +2,10 @@
 
 The sampler's chain comes by each level once; short chains can have the data's statistics under a
 density that has not (Nijkamp, Hill, Zhu and Wu 2019). So half of the chains here start from the
-model's own samples, half from the exemplar, and move on at one level by `langevin_step`, at the
-coarsest size, whose density is given nothing. Judged are the last halves of the chains, by
-statistics of y: energy, contrast, and the mean activations of the first layer.
+exemplar, and move on at one level by `langevin_step`. The others start from the model's own samples
+at the coarsest size, whose density is given nothing; at a finer one, where all are given the
+exemplar's coarser picture, from that picture, which has no detail. Judged are the last halves of
+the chains, by statistics of y: energy, contrast, and the mean activations of the first layer.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ CONTRAST, RESPONSES = 0.2, 0.2
 """Shares by which contrast and first-layer means may leave the exemplar's."""
 MIXED = 1.1
 """Split R-hat up to which chains count as having forgotten where they began."""
+SAMPLE, COARSER = "sample", "coarser"
+"""What chains begin at that do not begin at the exemplar."""
 _TOLD = 200  # moments at which statistics are taken, about
 _TIMED = 5  # steps after which it is told how long the others take
 
@@ -37,7 +40,8 @@ _TIMED = 5  # steps after which it is told how long the others take
 class Statistic:
     """One scalar: of the exemplar, of the chains' last halves by where they began; ESS and R-hat.
 
-    Both of the last halves of all chains together.
+    Both of the last halves of all chains together. ``start``: of the samples, or the coarser
+    picture, that half of them began at, ``from_samples`` of where it led.
     """
 
     name: str
@@ -56,7 +60,7 @@ class Stay:
     ``contrast`` is the chains' over the exemplar's; ``responses`` how far the first layer's mean
     activations ended from the exemplar's, over their norm, and ``responses_start`` where the
     sampler left them; ``course`` the contrast (moments,) over the exemplar's from either side.
-    ``pictures`` are D(y, s) (N, C, h, w) at the start and the end, samples first.
+    ``pictures`` are D(y, s) (N, C, h, w) at the start and the end, those begun at ``begun`` first.
     """
 
     reduction: int
@@ -69,6 +73,7 @@ class Stay:
     responses_start: float
     course: tuple[tuple[float, float], ...]
     pictures: tuple[Tensor, Tensor]
+    begun: str = SAMPLE
 
     @property
     def rhat(self) -> float:
@@ -106,15 +111,16 @@ def long_chains(
     seed: int = 0,
     given: Tensor | None = None,
     tell: Callable[[str], None] | None = None,
+    begun: str = SAMPLE,
 ) -> Stay:
     """Run chains from samples (N, C, h, w) that stand at level ``s`` and from as many crops of x.
 
     ``x`` (M, C, H, W) is the exemplar at this size, no smaller than the samples; ``given``
-    (1, G, h, w) comes beside every chain. Each step takes the network at a random phase of its
-    strides. ``tell`` hears how long it will take.
+    (1 or N, G, h, w) comes beside the chains of either half. Each step takes the network at a
+    random phase of its strides. ``tell`` hears how long it will take; the samples are ``begun``.
     """
     count, _, h, w = samples.shape
-    crops = _crops(x, count, (h, w))
+    crops = crops_of(x, count, (h, w))
     noise = NoiseSource(seed, range(2 * count), x.device)
     z, before = torch.empty(2, 2 * count, *x.shape[1:2], h, w, device=x.device)
     y = torch.cat([samples, crops + s * noise.normal_(z, "stay/start", 0)[:count]])
@@ -128,17 +134,19 @@ def long_chains(
             began = time.monotonic()
         if step == 1 + _TIMED and tell is not None:
             left = (time.monotonic() - began) / _TIMED * (steps - step)
-            tell(f"long chains: {2 * count} of {w}x{h} px, {steps} steps; {left:.0f} s left")
+            what = f"{2 * count} of {w}x{h} px at 1/{reduction}, {steps} steps"
+            tell(f"long chains: {what}; {left:.0f} s left")
         if step % every == 0:
             kept.append(run.statistics(y))
         d, moved = run.step(y, step, z, before)
         if step in (0, steps):
             ends.append(d.cpu())
         y, z, before = moved, before, z
-    return _told(torch.stack(kept, 2).cpu(), known.cpu(), reduction, s, steps, (ends[0], ends[-1]))
+    told = _told(torch.stack(kept, 2).cpu(), known.cpu(), reduction, s, steps, (ends[0], ends[-1]))
+    return replace(told, begun=begun)
 
 
-def _crops(x: Tensor, count: int, size: tuple[int, int]) -> Tensor:
+def crops_of(x: Tensor, count: int, size: tuple[int, int]) -> Tensor:
     """``count`` crops (count, C, h, w), spread over pictures (M, C, H, W) from corner to corner."""
     rows, columns = (n - m for n, m in zip(x.shape[-2:], size, strict=True))
     corners = [(0, 0), (rows, columns), (0, columns), (rows, 0), (rows // 2, columns // 2)]
@@ -158,7 +166,8 @@ class _Run:
     def _beside(self, n: int, shift: tuple[int, int] = (0, 0)) -> Tensor | None:
         if self.given is None:
             return None
-        return torch.roll(self.given, shift, (-2, -1)).expand(n, -1, -1, -1)
+        given = self.given.repeat(n // len(self.given), 1, 1, 1)
+        return torch.roll(given, shift, (-2, -1))
 
     @torch.no_grad()
     def step(self, y: Tensor, step: int, z: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,13 +72,10 @@ def tables(subject: Subject, facts: Facts) -> list[Table]:
     told = [model_table(subject), level_table(facts)]
     if facts.equations:
         told.append(equation_table(facts.equations))
-    if facts.stay is not None:
-        told.append(stay_table(facts.stay))
+    told += [stay_table(stay) for stay in facts.stays]
     if facts.image is not None:
         told.append(image_table(facts.image))
-    if facts.modes is not None:
-        told.append(modes_table(facts.modes))
-    return told
+    return [*told, *(modes_table(modes) for modes in facts.modes)]
 
 
 def model_table(subject: Subject) -> Table:
@@ -104,7 +101,7 @@ def image_table(image: ImageFacts) -> Table:
 def sentences(subject: Subject, facts: Facts) -> list[str]:
     """The lines below the tables."""
     told = [_explained_text(facts), _gap_text(facts), equations_text(facts.equations)]
-    told += [facts.stay.sentence] if facts.stay is not None else []
+    told += [stay.sentence for stay in facts.stays]
     told.append(verdict(subject))
     parts = {"exemplar": min(size.usable for size in facts.sizes)}
     if facts.image is not None:
@@ -116,9 +113,8 @@ def sentences(subject: Subject, facts: Facts) -> list[str]:
     ]
     if facts.image is not None:
         told.append(f"image: {facts.image.verdict.sentence}")
-    if facts.modes is not None:
-        told.append(facts.modes.sentence)
-    judged = judge_density(facts.equations, facts.stay)
+    told += [modes.sentence for modes in facts.modes]
+    judged = judge_density(facts.equations, facts.stays)
     return [*told, f"density: {judged.kind}; {judged.sentence}"]
 
 
@@ -139,14 +135,14 @@ def as_data(subject: Subject, facts: Facts) -> dict[str, Any]:
             "verdict": verdict(subject),
             "records": [dict(record) for record in subject.records],
         },
-        "density": asdict(judge_density(facts.equations, facts.stay)),
+        "density": asdict(judge_density(facts.equations, facts.stays)),
         "equations": [equation_data(level) for level in facts.equations],
         "units": [unit_data(unit) for unit in facts.units],
     }
-    if facts.stay is not None:
-        told["stay"] = stay_data(facts.stay)
-    if facts.modes is not None:
-        told["modes"] = modes_data(facts.modes)
+    if facts.stays:
+        told["stay"] = [stay_data(stay) for stay in facts.stays]
+    if facts.modes:
+        told["modes"] = [modes_data(modes) for modes in facts.modes]
     if facts.image is not None:
         told["image"] = {
             "verdict": facts.image.verdict.kind,
@@ -292,10 +288,10 @@ def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
     }
     if facts.units:
         told["units.png"] = units_sheet(subject, facts.units)
-    if facts.stay is not None:
-        told["stay.png"] = stay_sheet(subject, facts.stay)
-    if facts.modes is not None:
-        told["modes.png"] = modes_sheet(subject, facts.modes)
+    if facts.stays:
+        told["stay.png"] = image_grid([stay_sheet(subject, one) for one in facts.stays], columns=1)
+    if facts.modes:
+        told["modes.png"] = image_grid([modes_sheet(subject, k) for k in facts.modes], columns=1)
     if facts.image is not None:
         told["image-denoising.png"] = views_sheet(subject, sizes, facts.image.views)
         told["image-map.png"] = map_sheet(subject, sizes, facts.image)
@@ -361,9 +357,9 @@ def _painted(subject: Subject, basis: Tensor, scale: int) -> Tensor:
 
 
 def stay_sheet(subject: Subject, told: Stay) -> Tensor:
-    """D(y, s) of long chains before their first and after their last step, samples first."""
-    names = "start", f"{told.steps} steps"
-    titles = [k for k in ("sample", "exemplar") for _ in range(told.chains // 2)]
+    """D(y, s) of long chains before their first and after their last step, the exemplar's last."""
+    names = f"start, 1/{told.reduction}", f"{told.steps} steps"
+    titles = [k for k in (told.begun, "exemplar") for _ in range(told.chains // 2)]
     rows = [
         (name, [subject.shown(d, told.reduction) for d in ends])
         for name, ends in zip(names, told.pictures, strict=True)
@@ -373,7 +369,8 @@ def stay_sheet(subject: Subject, told: Stay) -> Tensor:
 
 def modes_sheet(subject: Subject, told: Modes) -> Tensor:
     """Starts of the descents, and where they lead at every level."""
-    rows = [("start", told.starts), *((f"s = {k.s:.3g}", k.ends) for k in told.levels)]
+    start = f"start, 1/{told.reduction}"
+    rows = [(start, told.starts), *((f"s = {k.s:.3g}", k.ends) for k in told.levels)]
     titles = [descent.start for descent in told.levels[0].descents]
     return labelled_sheet(
         [(name, [subject.shown(y, told.reduction) for y in ys]) for name, ys in rows], titles

@@ -9,7 +9,7 @@ from typing import Any
 from gcn_cli.field.moments import Equation
 from gcn_cli.report.certificate import LevelEquations
 from gcn_cli.report.modes import Modes
-from gcn_cli.report.stay import Statistic, Stay
+from gcn_cli.report.stay import SAMPLE, Statistic, Stay
 from gcn_cli.report.units import UnitFacts
 
 Table = tuple[str, list[str], list[list[str]]]
@@ -45,7 +45,8 @@ def stay_table(told: Stay) -> Table:
         f"{told.chains} long chains, {told.steps} steps at s = {told.s:.3g}, 1/{told.reduction}; "
         "means of last halves"
     )
-    heads = ["", "exemplar", "sampler", "from samples", "from exemplar", "ESS", "split R-hat"]
+    where = ["sampler", "from samples"] if told.begun == SAMPLE else ["coarser", "from coarser"]
+    heads = ["", "exemplar", *where, "from exemplar", "ESS", "split R-hat"]
     first = sorted(told.statistics[2:], key=lambda one: one.rhat)
     chosen = [*told.statistics[:2], *dict.fromkeys((first[-1], first[0]))]
     return title, heads, [_statistic(one) for one in chosen]
@@ -63,6 +64,7 @@ def stay_data(told: Stay) -> dict[str, Any]:
         "s": told.s,
         "steps": told.steps,
         "chains": told.chains,
+        "begun": told.begun,
         "stays": told.stays,
         "rhat": told.rhat,
         "contrast": told.contrast,

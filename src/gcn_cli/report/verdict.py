@@ -1,9 +1,10 @@
 """What the density is worth, in one sentence: calibrated, or a generator of short runs.
 
 A field is *calibrated* where the likelihood equations hold along the sampler's path and a long
-chain at one level stays in the texture and forgets where it began: then exp(f_s) may be read as a
-density. Where either fails it is a *short-run generator*: its samples are the sampler's doing, and
-energies compare pictures at most. Without long chains, or where they do not mix, it is *undecided*.
+chain at one level of every size stays in the texture and forgets where it began: then exp(f_s) may
+be read as a density. Where either fails it is a *short-run generator*: its samples are the
+sampler's doing, and energies compare pictures at most. Without long chains, or where they do not
+mix, it is *undecided*.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ class Judgement:
     sentence: str
 
 
-def judge_density(equations: Sequence[LevelEquations], stay: Stay | None) -> Judgement:
-    """By the certificate's votes, and by long chains where they were run."""
+def judge_density(equations: Sequence[LevelEquations], stays: Sequence[Stay]) -> Judgement:
+    """By the certificate's votes, and by long chains at every size, where they were run."""
     least = worst(equations, _BLOCK)
-    if stay is not None and not stay.stays:
-        return Judgement("short-run", f"Short-run generator: {stay.sentence}.")
+    gone = [stay for stay in stays if not stay.stays]
+    if gone:
+        return Judgement("short-run", f"Short-run generator: {_all(gone)}.")
     if least is None:
         return Judgement("undecided", "Undecided: too few chains or draws for the equations.")
     told = least.blocks[_BLOCK]
@@ -48,12 +50,17 @@ def judge_density(equations: Sequence[LevelEquations], stay: Stay | None) -> Jud
         f"mean responses of its own samples agree with the exemplar's within {100 * NEAR:.0f} % or "
         f"{HOLDS:g} errors at all {len(equations)} levels"
     )
-    if stay is None:
+    if not stays:
         why = "whether a long chain stays in the texture, --long 500 tells"
         return Judgement("undecided", f"Undecided: {held}; {why}.")
-    if stay.rhat > MIXED:
-        return Judgement("undecided", f"Undecided: {held}; {stay.sentence}.")
-    return Judgement("calibrated", f"Calibrated density: {held}, and {stay.sentence}.")
+    fixed = [stay for stay in stays if stay.rhat > MIXED]
+    if fixed:
+        return Judgement("undecided", f"Undecided: {held}; {_all(fixed)}.")
+    return Judgement("calibrated", f"Calibrated density: {held}, and {_all(stays)}.")
+
+
+def _all(stays: Sequence[Stay]) -> str:
+    return "; ".join(stay.sentence for stay in stays)
 
 
 def equations_text(equations: Sequence[LevelEquations]) -> str:
