@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
+import math
 import re
 
 import pytest
@@ -15,6 +17,7 @@ from gcn_cli.engine.support import Machine
 from gcn_cli.images.files import load_image, save_png
 from gcn_cli.report import figures
 from gcn_cli.report.inspection import Course, TrainingFacts, reconstruct
+from gcn_cli.report.paper_density import _moments
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.run.config import preset_names
 
@@ -93,9 +96,9 @@ def test_pictures(gcn, trained, box, tmp_path, listing):
         *("inspect", "--ckpt", trained["dithered"], "--image", box / "images" / "ash.png"),
         *("--samples", 2, "--out", tmp_path / "report"),
     )
-    names = {"filters.png", "reconstruction.png", "samples.png"}
+    names = {"filters.png", "reconstruction.png", "samples.png", "modes.png"}
     names |= {"training-curve.png"} if figures.can_plot() else set()
-    assert listing(tmp_path) == {f"report/{name}" for name in names}
+    assert listing(tmp_path) == {f"report/{name}" for name in (*names, "index.html")}
     assert {line for line in result.stdout.splitlines() if line.endswith(".png")} == {
         str(tmp_path / "report" / name) for name in names
     }
@@ -108,7 +111,7 @@ def test_without_matplotlib_the_rest_is_drawn(gcn, trained, tmp_path, listing, m
     result = gcn("inspect", "--ckpt", trained["plain"], "--out", tmp_path)
     assert result.exit_code == 0
     assert "pip install 'gcn-cli[report]'" in result.stderr
-    assert listing(tmp_path) == {"filters.png"}
+    assert listing(tmp_path) == {"filters.png", "index.html"}
 
 
 @pytest.mark.parametrize(
@@ -257,3 +260,84 @@ def test_either_a_model_or_pictures_are_inspected(gcn, words, said):
     result = gcn("inspect", *words)
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+NAMES = ["plain", "dithered", "bounded"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def asked(request, gcn, trained, box, tmp_path_factory):
+    """A model, everything asked of it, in a folder; what was printed."""
+    folder = tmp_path_factory.mktemp(request.param) / "report"
+    image = box / "images" / "bark.png"
+    words = ("--image", image, "--samples", 2, "--long", 200, "--out", folder)
+    result = gcn("inspect", "--ckpt", trained[request.param], *words)
+    assert result.exit_code == 0, result.stderr
+    return trained[request.param], folder, result
+
+
+def test_a_long_chain_of_the_papers_model_is_judged(gcn, asked, box):
+    run, _, _ = asked
+    words = ("--image", box / "images" / "bark.png", "--long", 200)
+    told = _json(gcn, "--ckpt", run, *words)
+    (stay,) = told["stay"]
+    assert (stay["steps"], stay["chains"], stay["s"]) == (200, 8, 0)
+    energy, contrast, *first = stay["statistics"]
+    assert len(first) == 8
+    assert energy["exemplar"] == pytest.approx(told["energy"]["exemplar"]["energy"], rel=1e-3)
+    saved = load_checkpoint(run)
+    spread = float((saved.observed - saved.mean).std())
+    assert contrast["exemplar"] == pytest.approx(spread, rel=1e-3)
+    assert stay["course"][0][1] == pytest.approx(1, rel=1e-3)
+    assert math.isfinite(stay["rhat"])
+    assert told["density"]["kind"] in ("calibrated", "short-run", "undecided")
+    (level,) = told["equations"]
+    assert list(level["blocks"]) == ["layer 1", "layer 2", "biases"]
+
+
+def test_moments_of_the_papers_model_are_its_gradient(gcn, trained, tmp_path):
+    """Equations of weights that are the data's own moments away: by finite differences."""
+    saved = load_checkpoint(trained["bounded"])
+    x = saved.observed - saved.mean
+    found = _moments(saved.model, x)["biases"]
+    first, second = saved.model.weights
+    moved = (first._replace(b=first.b + 1e-2), second)
+    units = saved.model.net.map_sizes((32, 32), "bounded")[-1]
+    tilts = [saved.model.net.tilt(x, w, "bounded").mean() for w in (saved.model.weights, moved)]
+    wanted = float(tilts[1] - tilts[0]) / 1e-2 / (units[0] * units[1])
+    assert float(found[: len(first.b)].sum()) == pytest.approx(wanted, rel=0.02)
+
+
+def test_descents_of_the_papers_model_start_from_its_reconstruction(gcn, asked, box):
+    run, _, _ = asked
+    told = _json(gcn, "--ckpt", run, "--image", box / "images" / "bark.png")
+    (modes,) = told["modes"]
+    (level,) = modes["levels"]
+    whole = level["descents"][0]
+    assert (whole["start"], whole["away"][0]) == ("whole", 0)
+    saved = load_checkpoint(run)
+    found = reconstruct(
+        saved, load_image(box / "images" / "bark.png"), Machine(torch.device("cpu"))
+    )
+    off = float(
+        (found.output - found.image).square().mean().sqrt() / (found.image - saved.mean).std()
+    )
+    assert whole["error"][0] == pytest.approx(off, rel=1e-3)
+    assert told["stay"] == []
+    assert "--long 500 tells" in told["density"]["sentence"]
+
+
+def test_the_papers_models_have_a_page_of_their_own(asked, listing):
+    _, folder, result = asked
+    names = {"filters", "reconstruction", "samples", "stay", "modes"}
+    names |= {"training-curve"} if figures.can_plot() else set()
+    assert listing(folder) == {"index.html", *(f"{name}.png" for name in names)}
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert set(re.findall(r'<img src="data:image/[^"]+" alt="([^"]+).png"', text)) == names
+    assert not re.search(r"(src|href)=\"(?!data:)", text)
+    assert "<script" not in text
+    for head in ("Long chains", "Likelihood equations", "Where descents from the image lead"):
+        assert f"<h2>{head}</h2>" in text
+    told = re.search(r"^density: \S+; (.*)$", result.stdout, re.MULTILINE)[1]
+    assert text.index(html.escape(told)) < text.index("<h2>")
+    assert "long chains: 8 of 32x32 px, 200 steps" in result.stderr

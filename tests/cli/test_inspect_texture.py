@@ -280,9 +280,8 @@ def test_refusals(gcn, texture_run, pictures, words, sentence):
     assert sentence in told
 
 
-@pytest.mark.parametrize("words", [("--levels", "1"), ("--long", "5")])
-def test_what_takes_levels_is_refused_of_a_single_level(gcn, trained, words):
-    result = gcn("inspect", "--ckpt", trained["plain"], *words)
+def test_levels_are_refused_of_a_single_level(gcn, trained):
+    result = gcn("inspect", "--ckpt", trained["plain"], "--levels", "1")
     assert result.exit_code != 0
 
 

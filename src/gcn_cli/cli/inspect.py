@@ -25,10 +25,11 @@ if TYPE_CHECKING:
         Course,
         FieldFacts,
         Reconstruction,
-        Record,
         SampleFacts,
         TrainingFacts,
     )
+    from gcn_cli.report.paper_page import PaperReport
+    from gcn_cli.report.told import Table
     from gcn_cli.run.checkpoint import Checkpoint as Saved
 
 _EXAMPLES = examples(
@@ -81,8 +82,7 @@ def inspect(
             metavar="N",
             min=0,
             max=1_000_000,
-            help="Texture models: does a chain of N steps at one level stay in the texture? 500 "
-            "take as long as a dozen samples or two.",
+            help="Does a chain of N steps at one level stay in the texture? 500 take some minutes.",
         ),
     ] = 0,
     out: Annotated[
@@ -93,8 +93,8 @@ def inspect(
 ) -> None:
     """Tell what a model is and how well it learned; with --images, what is to be learned from.
 
-    With --out also pictures: filters, training curve, reconstruction, samples; of texture models
-    a page with all of them, index.html, that needs no other file.
+    With --out also pictures: filters, training curve, reconstruction, samples, and a page with all
+    of them, index.html, that needs no other file.
     """
     if images is not None:
         if any(given is not None for given in (ckpt, image, mask, out)):
@@ -121,12 +121,10 @@ def inspect(
         shown = read_wanted(image, reading.role, reading.max_side, Wish(mask))
     if saved.config.kind == "texture":
         told = _texture(saved, ckpt, shown, _settings(wanted, samples, long), machine, as_json, out)
-    elif long:
-        raise UsageError("--long is for models of all noise levels; this one has a single level")
     elif wanted is not None:
         raise UsageError("--levels is for models of all noise levels; this one has a single level")
     else:
-        told = _field(saved, ckpt, _whole(shown), samples or 0, machine, as_json, out)
+        told = _field(saved, ckpt, _whole(shown), samples or 0, long, machine, as_json, out)
     for path in told:
         say(str(path)) if as_json else typer.echo(str(path))
 
@@ -247,6 +245,7 @@ def _field(
     ckpt: Path,
     image: Tensor | None,
     samples: int,
+    long: int,
     machine: Machine,
     as_json: bool,
     out: Path | None,
@@ -261,6 +260,8 @@ def _field(
         sample_facts,
         training_facts,
     )
+    from gcn_cli.report.paper_density import examine_density
+    from gcn_cli.report.paper_page import PaperReport
     from gcn_cli.run.card import provenance, sentence
 
     field = field_facts(saved.model)
@@ -271,13 +272,20 @@ def _field(
     if image is not None:
         energies["image"] = energy_facts(saved.model, fit_image(saved, image)[None])
     facts, drawn = sample_facts(saved, samples, machine, image) if samples else (None, None)
+    density = examine_density(saved, machine, long, image, say)
+    tables, lines = _tables(saved, field, training, energies), _lines(training, found, facts)
     if as_json:
         told = _as_json(saved, field, training, energies, found, facts)
-        print_json({**told, "origin": provenance(saved)})
+        print_json({**told, **density.as_data(), "origin": provenance(saved)})
     else:
         typer.echo(sentence(saved))
-        _print(saved, field, training, energies, found, facts)
-    return [] if out is None else _draw(saved, records, found, drawn, out)
+        for section in (*tables.values(), *density.tables().values()):
+            for table in section:
+                print_table(*table)
+        for line in (*lines, *density.sentences()):
+            typer.echo(line)
+    report = PaperReport(saved, tables, lines, density, records, found, drawn)
+    return [] if out is None else _draw(report, out)
 
 
 def _as_json(
@@ -305,36 +313,45 @@ def _as_json(
     return told
 
 
-def _print(
+def _tables(
     saved: Saved,
     field: FieldFacts,
     training: TrainingFacts,
     energies: dict[str, EnergyFacts],
-    found: Reconstruction | None,
-    facts: SampleFacts | None,
-) -> None:
+) -> dict[str, list[Table]]:
+    """By section of the page."""
     title = (
         f"{saved.config.name}, {saved.fingerprint}; tiles in multiples of {saved.model.multiple} px"
     )
-    print_table(title, ["", "field"], _field_rows(field))
-    if training.course is not None:
-        print_table("training, last quarter", ["", "field"], _course_rows(training.course))
+    course = training.course
+    heads = ["", "field"]
+    learned = [] if course is None else [("training, last quarter", heads, _course_rows(course))]
+    return {
+        "model": [(title, heads, _field_rows(field))],
+        "training": learned,
+        "energy": [("energy, nats per pixel", ["", *energies], _energy_rows(energies))],
+    }
+
+
+def _lines(
+    training: TrainingFacts, found: Reconstruction | None, facts: SampleFacts | None
+) -> list[str]:
+    """The lines below the tables."""
     state = "complete" if training.complete else "not complete"
     done = "unknown" if training.done is None else training.done
-    typer.echo(f"updates: {done} of {training.planned}, {state}")
-    typer.echo(f"rollbacks: {training.rollbacks}")
-    for event in training.events:
-        typer.echo(f"  {event}")
-    typer.echo(training.verdict)
-    print_table("energy, nats per pixel", ["", *energies], _energy_rows(energies))
+    told = [
+        f"updates: {done} of {training.planned}, {state}",
+        f"rollbacks: {training.rollbacks}",
+        *(f"  {event}" for event in training.events),
+        training.verdict,
+    ]
     if found is not None:
-        typer.echo(
+        told.append(
             f"reconstruction: RMS error {found.error:.2f} grey levels, "
             f"{100 * found.relative_error:.1f} % of the image's contrast "
             f"(centre alone: {found.centre_error:.2f})"
         )
-    if facts is not None:
-        typer.echo(_samples_text(facts))
+    return told if facts is None else [*told, _samples_text(facts)]
 
 
 def _field_rows(field: FieldFacts) -> list[list[str]]:
@@ -388,31 +405,13 @@ def _samples_text(facts: SampleFacts) -> str:
     return text
 
 
-def _draw(
-    saved: Saved,
-    records: list[Record],
-    found: Reconstruction | None,
-    drawn: Tensor | None,
-    out: Path,
-) -> list[Path]:
-    from gcn_cli.images.files import save_png
+def _draw(report: PaperReport, out: Path) -> list[Path]:
     from gcn_cli.report import figures
+    from gcn_cli.report.paper_page import write_paper_report
 
-    pictures = {"filters.png": figures.filters_picture(saved.model)}
-    if found is not None:
-        pictures["reconstruction.png"] = figures.reconstruction_picture(found)
-    if drawn is not None:
-        pictures["samples.png"] = figures.samples_picture(saved.observed[0], drawn)
+    if report.records and not figures.can_plot():
+        say("no training-curve.png: it needs matplotlib; pip install 'gcn-cli[report]'")
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            save_png(out / name, picture)
-        paths = [out / name for name in pictures]
-        if records and figures.can_plot():
-            figures.training_curve(records, out / "training-curve.png")
-            paths.append(out / "training-curve.png")
+        return write_paper_report(report, out)
     except OSError as error:
         raise GcnError(f"cannot write pictures to {out}: {error.strerror}") from error
-    if records and not figures.can_plot():
-        say("no training-curve.png: it needs matplotlib; pip install 'gcn-cli[report]'")
-    return paths

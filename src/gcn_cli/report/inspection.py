@@ -7,7 +7,7 @@ model as the auto-encoder that it is, and ``sample_facts`` asks fresh chains.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -240,7 +240,7 @@ def reconstruct(saved: Checkpoint, image: Tensor, machine: Machine) -> Reconstru
     model = saved.model
     shown = fit_image(saved, image)
     centred = (shown - saved.mean)[None].to(machine.device)
-    output = reconstruction(_basis(model, centred, machine), model.langevin.sigma)
+    output = reconstruction(opened_basis(model, centred, machine)(centred), model.langevin.sigma)
     margin = 0 if model.boundary == "bounded" else model.receptive_field - 1
     if min(shown.shape[-2:]) < 2 * margin + _MARGIN:
         margin = 0
@@ -266,7 +266,12 @@ def _rms(images: Tensor) -> float:
     return float(images.square().mean().sqrt())
 
 
-def _basis(model: Model, images: Tensor, machine: Machine) -> Tensor:
+def opened_basis(model: Model, images: Tensor, machine: Machine) -> Callable[[Tensor], Tensor]:
+    """B of images of that shape (N, C, H, W); on a torus the mean over the chains' phases.
+
+    Raises:
+        ImageError: images that the network cannot take.
+    """
     n, c, h, w = images.shape
     try:
         fused = FusedBasis(model.net, (n, c, h, w), model.boundary, torch.float32, machine.device)
@@ -281,12 +286,16 @@ def _basis(model: Model, images: Tensor, machine: Machine) -> Tensor:
         )
     )
     phases = range(model.langevin.dither if model.boundary == "torus" else 1)
-    total = torch.zeros_like(images)
-    for dy in phases:
-        for dx in phases:
-            moved = torch.roll(images, (dy, dx), (-2, -1))
-            total += torch.roll(fused(moved), (-dy, -dx), (-2, -1))
-    return total / len(phases) ** 2
+
+    def basis(y: Tensor) -> Tensor:
+        total = torch.zeros_like(y)
+        for dy in phases:
+            for dx in phases:
+                moved = torch.roll(y, (dy, dx), (-2, -1))
+                total += torch.roll(fused(moved), (-dy, -dx), (-2, -1))
+        return total / len(phases) ** 2
+
+    return basis
 
 
 # ---------------------------------------------------------------------- its fresh samples

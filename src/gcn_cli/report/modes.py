@@ -7,7 +7,7 @@ twice. A local mode of p_s reconstructs itself, |D - y| = 0 (`gcn_cli.field.desc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -99,12 +99,7 @@ def find_modes(
     What lies around it is its mirror image, anew at every step, as everywhere in `measure`, or, of
     objects, the ``torus``; so for what is ``given`` (1, G, H, W) beside it.
     """
-    starts = torch.cat(
-        [
-            spoil(x, how, generator(seed, "spoil", name), noise)
-            for name, how, noise in (*STARTS, *_NUDGES)
-        ]
-    )
+    starts = starts_of(x, seed)
     size = (x.shape[-2], x.shape[-1])
     around = measure.wrapped if torus else measure.surround
     known = None if given is None else around(field, given).expand(len(starts), -1, -1, -1)
@@ -115,12 +110,31 @@ def find_modes(
             canvas = around(field, y)
             return measure.inner(field, measure.posterior_mean(field, canvas, s, known), size)
 
-        course = list(descend(reconstruct, starts, steps))
-        found.append(_level(s, course, x))
+        found.append(descents(reconstruct, s, starts, x, steps, AT_MODE * s))
     return Modes(reduction, steps, starts.cpu(), tuple(found))
 
 
-def _level(s: float, course: Sequence[Moment], x: Tensor) -> LevelModes:
+def starts_of(x: Tensor, seed: int = 0) -> Tensor:
+    """A picture (1, C, H, W) and its spoiled kin (N, C, H, W)."""
+    kin = (*STARTS, *_NUDGES)
+    return torch.cat(
+        [spoil(x, how, generator(seed, "spoil", name), noise) for name, how, noise in kin]
+    )
+
+
+def descents(
+    reconstruct: Callable[[Tensor], Tensor],
+    s: float,
+    starts: Tensor,
+    x: Tensor,
+    steps: int = STEPS,
+    at: float = AT_MODE,
+) -> LevelModes:
+    """Descend from ``starts``, see `starts_of`; ``at``: |R(y) - y| below which it is at a mode."""
+    return _level(s, list(descend(reconstruct, starts, steps)), x, at)
+
+
+def _level(s: float, course: Sequence[Moment], x: Tensor, at: float) -> LevelModes:
     contrast = float(x.std().clamp_min(1e-12))
     first, last = course[0], course[-1]
     errors = [distances(m.images, m.reconstructions) / contrast for m in (first, last)]
@@ -145,7 +159,7 @@ def _level(s: float, course: Sequence[Moment], x: Tensor) -> LevelModes:
         s=s,
         descents=tuple(told),
         modes=distinct(last.images, ALIKE * contrast),
-        arrived=int((errors[1] * contrast <= AT_MODE * s).sum()),
+        arrived=int((errors[1] * contrast <= at).sum()),
         starts=len(names),
         ends=last.images.cpu(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from gcn_cli.report.texture import (
     training_curves,
 )
 from gcn_cli.report.told import Table, equation_table, modes_table, stay_table
-from gcn_cli.report.verdict import judge_density
+from gcn_cli.report.verdict import Judgement, judge_density
 
 _LARGE = 200_000  # bytes of a PNG above which the page holds a JPEG instead
 _CAPTIONS = {
@@ -39,12 +39,13 @@ _CAPTIONS = {
     "image-denoising.png": "The image with noise, and its D(y, s).",
     "modes.png": "Where noise-free descents lead from the image, from it covered, with noise, and "
     "twice with little noise.",
+    "reconstruction.png": "The image, its reconstruction and what they differ in.",
     "training-curve.png": "Loss in act one; likelihood gap and spread of the chains in act two.",
 }
 
 
 @dataclass(frozen=True)
-class _Section:
+class Section:
     """A heading, what it asks, tables, files of pictures; ``folded``: opened by a click."""
 
     title: str
@@ -71,9 +72,19 @@ def write_report(subject: Subject, facts: Facts, out: Path) -> list[Path]:
         if subject.records:
             training_curves(subject.records, out / "training-curve.png")
             names.append("training-curve.png")
+    return write_page(out, names, lambda held: page(subject, facts, held))
+
+
+def write_page(
+    out: Path, names: Sequence[str], page: Callable[[Mapping[str, str]], str]
+) -> list[Path]:
+    """Write ``index.html`` beside pictures that lie there, holding them; returns all paths.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     names = [name for name in _CAPTIONS if name in names]
-    held = {name: embedded(out / name) for name in names}
-    atomic_write_text(out / "index.html", page(subject, facts, held))
+    atomic_write_text(out / "index.html", page({name: embedded(out / name) for name in names}))
     return [out / name for name in [*names, "index.html"]]
 
 
@@ -88,13 +99,25 @@ def embedded(path: Path) -> str:
 def page(subject: Subject, facts: Facts, held: Mapping[str, str]) -> str:
     """One HTML page: the verdict, sentences, then sections; ``held``: file name to data URI."""
     judged = judge_density(facts.equations, facts.stays)
-    title = html.escape(f"{subject.name}, {subject.fingerprint}")
+    name = f"{subject.name}, {subject.fingerprint}"
+    return html_page(name, judged, sentences(subject, facts), _sections(subject, facts), held)
+
+
+def html_page(
+    name: str,
+    judged: Judgement,
+    sentences: Sequence[str],
+    sections: Sequence[Section],
+    held: Mapping[str, str],
+) -> str:
+    """A page of a verdict, sentences that it does not say, and sections; ``held``: see `page`."""
+    title = html.escape(name)
     lines = "".join(
         f"<li>{html.escape(line)}</li>"
-        for line in sentences(subject, facts)
+        for line in sentences
         if not line.startswith("density: ") and line not in judged.sentence
     )
-    body = [_section(part, held) for part in _sections(subject, facts)]
+    body = [_section(part, held) for part in sections]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
         '<link rel="icon" href="data:,">\n'
@@ -105,14 +128,14 @@ def page(subject: Subject, facts: Facts, held: Mapping[str, str]) -> str:
     )
 
 
-def _sections(subject: Subject, facts: Facts) -> list[_Section]:
+def _sections(subject: Subject, facts: Facts) -> list[Section]:
     """All of them, in the order of the page; those without content are left out later."""
     image = facts.image
     equations = [equation_table(facts.equations)] if facts.equations else []
     foreign = [] if image is None else [image_table(image)]
     return [
-        _Section("Samples", "What it draws.", [], ["samples.png", "chain.png"]),
-        _Section(
+        Section("Samples", "What it draws.", [], ["samples.png", "chain.png"]),
+        Section(
             "Likelihood equations",
             "At the maximum of likelihood E_obs[df/dw] = E_model[df/dw]. Each cell: how far apart "
             "the two are, in % of the data's own moment, and in Monte-Carlo errors; about 1 error "
@@ -120,7 +143,7 @@ def _sections(subject: Subject, facts: Facts) -> list[_Section]:
             equations,
             [],
         ),
-        _Section(
+        Section(
             "Long chains",
             "Langevin dynamics at one level of every size: from samples and from the exemplar at "
             "the coarsest; at finer ones, given the exemplar's coarser picture, from it and from "
@@ -128,24 +151,24 @@ def _sections(subject: Subject, facts: Facts) -> list[_Section]:
             [stay_table(stay) for stay in facts.stays],
             ["stay.png"],
         ),
-        _Section("What units look for", "", [], ["filters.png", "units.png"]),
-        _Section("The image", "", [], ["image-map.png"]),
-        _Section(
+        Section("What units look for", "", [], ["filters.png", "units.png"]),
+        Section("The image", "", [], ["image-map.png"]),
+        Section(
             "Where descents from the image lead",
             "y <- D(y, s) without noise. |D - y| is 0 at a mode. Away: from the image, over what "
             "was spoiled.",
             [modes_table(modes) for modes in facts.modes],
             ["modes.png"],
         ),
-        _Section("Noise levels", "", [], ["levels.png"]),
-        _Section("Learning", "", [], ["training-curve.png"]),
-        _Section("Exemplar by noise level", "", [level_table(facts)], ["denoising.png"], True),
-        _Section("Image by noise level", "", foreign, ["image-denoising.png"], True),
-        _Section("Model", "", [model_table(subject)], [], True),
+        Section("Noise levels", "", [], ["levels.png"]),
+        Section("Learning", "", [], ["training-curve.png"]),
+        Section("Exemplar by noise level", "", [level_table(facts)], ["denoising.png"], True),
+        Section("Image by noise level", "", foreign, ["image-denoising.png"], True),
+        Section("Model", "", [model_table(subject)], [], True),
     ]
 
 
-def _section(part: _Section, held: Mapping[str, str]) -> str:
+def _section(part: Section, held: Mapping[str, str]) -> str:
     """HTML of a section; empty where it has neither table nor picture."""
     inside = [_table(table) for table in part.tables]
     inside += [_figure(name, held[name]) for name in part.files if name in held]

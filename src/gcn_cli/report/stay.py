@@ -142,8 +142,8 @@ def long_chains(
         if step in (0, steps):
             ends.append(d.cpu())
         y, z, before = moved, before, z
-    told = _told(torch.stack(kept, 2).cpu(), known.cpu(), reduction, s, steps, (ends[0], ends[-1]))
-    return replace(told, begun=begun)
+    course, shown = torch.stack(kept, 2).cpu(), (ends[0], ends[-1])
+    return replace(summed_up(course, known.cpu(), reduction, s, steps, shown), begun=begun)
 
 
 def crops_of(x: Tensor, count: int, size: tuple[int, int]) -> Tensor:
@@ -198,7 +198,7 @@ class _Run:
         return torch.cat([energy[:, None], contrast[:, None], first], 1)
 
 
-def _told(
+def summed_up(
     kept: Tensor,
     known: Tensor,
     reduction: int,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -289,9 +289,11 @@ def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
     if facts.units:
         told["units.png"] = units_sheet(subject, facts.units)
     if facts.stays:
-        told["stay.png"] = image_grid([stay_sheet(subject, one) for one in facts.stays], columns=1)
+        sheets = [stay_sheet(subject.shown, one) for one in facts.stays]
+        told["stay.png"] = image_grid(sheets, columns=1)
     if facts.modes:
-        told["modes.png"] = image_grid([modes_sheet(subject, k) for k in facts.modes], columns=1)
+        sheets = [modes_sheet(subject.shown, one) for one in facts.modes]
+        told["modes.png"] = image_grid(sheets, columns=1)
     if facts.image is not None:
         told["image-denoising.png"] = views_sheet(subject, sizes, facts.image.views)
         told["image-map.png"] = map_sheet(subject, sizes, facts.image)
@@ -356,24 +358,24 @@ def _painted(subject: Subject, basis: Tensor, scale: int) -> Tensor:
     return _enlarged(grey.clamp(0, 255), scale)
 
 
-def stay_sheet(subject: Subject, told: Stay) -> Tensor:
+def stay_sheet(shown: Callable[[Tensor, int], Tensor], told: Stay) -> Tensor:
     """D(y, s) of long chains before their first and after their last step, the exemplar's last."""
     names = f"start, 1/{told.reduction}", f"{told.steps} steps"
     titles = [k for k in (told.begun, "exemplar") for _ in range(told.chains // 2)]
     rows = [
-        (name, [subject.shown(d, told.reduction) for d in ends])
+        (name, [shown(d, told.reduction) for d in ends])
         for name, ends in zip(names, told.pictures, strict=True)
     ]
     return labelled_sheet(rows, titles)
 
 
-def modes_sheet(subject: Subject, told: Modes) -> Tensor:
+def modes_sheet(shown: Callable[[Tensor, int], Tensor], told: Modes) -> Tensor:
     """Starts of the descents, and where they lead at every level."""
     start = f"start, 1/{told.reduction}"
     rows = [(start, told.starts), *((f"s = {k.s:.3g}", k.ends) for k in told.levels)]
     titles = [descent.start for descent in told.levels[0].descents]
     return labelled_sheet(
-        [(name, [subject.shown(y, told.reduction) for y in ys]) for name, ys in rows], titles
+        [(name, [shown(y, told.reduction) for y in ys]) for name, ys in rows], titles
     )
 
 

@@ -18,7 +18,7 @@ from gcn_cli.report.stay import MIXED, Stay
 
 NEAR = 0.05
 """Share of the data's own moment that the equations of the votes may be off beyond the error."""
-_BLOCK = "votes"  # in whose weights the likelihood is concave: mean responses of all maps
+VOTES = "votes"  # in whose weights the likelihood is concave: mean responses of all maps
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,17 @@ class Judgement:
     sentence: str
 
 
-def judge_density(equations: Sequence[LevelEquations], stays: Sequence[Stay]) -> Judgement:
-    """By the certificate's votes, and by long chains at every size, where they were run."""
-    least = worst(equations, _BLOCK)
+def judge_density(
+    equations: Sequence[LevelEquations], stays: Sequence[Stay], block: str = VOTES
+) -> Judgement:
+    """By a block of the certificate, and by long chains at every size, where they were run."""
+    least = worst(equations, block)
     gone = [stay for stay in stays if not stay.stays]
     if gone:
         return Judgement("short-run", f"Short-run generator: {_all(gone)}.")
     if least is None:
         return Judgement("undecided", "Undecided: too few chains or draws for the equations.")
-    told = least.blocks[_BLOCK]
+    told = least.blocks[block]
     where = f"s = {least.s:.3g} at 1/{least.reduction}"
     if told.errors > HOLDS and told.excess > NEAR:
         return Judgement(
@@ -65,12 +67,12 @@ def _all(stays: Sequence[Stay]) -> str:
 
 def equations_text(equations: Sequence[LevelEquations]) -> str:
     """The certificate in a line."""
-    least = worst(equations, _BLOCK)
+    least = worst(equations, VOTES)
     if least is None:
         return "moments: not told; they take two chains and two draws at least"
-    told = least.blocks[_BLOCK]
+    told = least.blocks[VOTES]
     return (
         f"moments: E_obs[df/dw] = E_model[df/dw] holds for the votes within {HOLDS:g} errors at "
-        f"{holding(equations, _BLOCK)} of {len(equations)} levels; widest {100 * told.excess:.0f} "
+        f"{holding(equations, VOTES)} of {len(equations)} levels; widest {100 * told.excess:.0f} "
         f"% beyond the error, s = {least.s:.3g} at 1/{least.reduction}"
     )
