@@ -18,7 +18,7 @@ from gcn_cli.texture.place import place_maps
 from gcn_cli.texture.plan import at_size
 
 _DESCENT = 96  # px of the middle of a picture, reduced, that descents start from
-_LONG = 96  # px of the exemplar at finer sizes that long chains move in
+_LONG = 96  # px of the exemplar's middle, at finer sizes, that long chains move in
 _UNITS_AT = 0.1  # level, units of contrast, at which units are told, about
 
 
@@ -72,12 +72,16 @@ def long_chains(
 
 
 def _parts(work: AtSize, observed: Tensor) -> tuple[Tensor, ...]:
-    """Parts of the exemplar at a finer size, of its coarser self, and of that as it is given."""
-    x, step = at_size(observed, work.size.reduction), work.field.net.total_stride
-    size = [min(n, _LONG) // step * step for n in x.shape[-2:]]
-    told = torch.cat([x, given_picture(observed, work.size.reduction)], 1)
-    whole = beside(told, _given(work, observed))
-    return stay.crops_of(whole, work.settings.chains, (size[0], size[1])).chunk(3, 1)
+    """The exemplar's middle at a finer size, its coarser self, and that as it is given.
+
+    One for all chains (N, C, h, w): chains that are given unlike pictures could not forget them.
+    """
+    first, r = observed[:1], work.size.reduction
+    whole = torch.cat([at_size(first, r), given_picture(first, r)], 1)
+    step = work.field.net.total_stride
+    side = min(*whole.shape[-2:], _LONG) // step * step
+    part = middle(beside(whole, _given(work, first)), side)
+    return part.expand(work.settings.chains, -1, -1, -1).chunk(3, 1)
 
 
 def _given(work: AtSize, pictures: Tensor) -> Tensor | None:

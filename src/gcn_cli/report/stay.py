@@ -120,7 +120,7 @@ def long_chains(
     random phase of its strides. ``tell`` hears how long it will take; the samples are ``begun``.
     """
     count, _, h, w = samples.shape
-    crops = crops_of(x, count, (h, w))
+    crops = _crops(x, count, (h, w))
     noise = NoiseSource(seed, range(2 * count), x.device)
     z, before = torch.empty(2, 2 * count, *x.shape[1:2], h, w, device=x.device)
     y = torch.cat([samples, crops + s * noise.normal_(z, "stay/start", 0)[:count]])
@@ -146,7 +146,7 @@ def long_chains(
     return replace(summed_up(course, known.cpu(), reduction, s, steps, shown), begun=begun)
 
 
-def crops_of(x: Tensor, count: int, size: tuple[int, int]) -> Tensor:
+def _crops(x: Tensor, count: int, size: tuple[int, int]) -> Tensor:
     """``count`` crops (count, C, h, w), spread over pictures (M, C, H, W) from corner to corner."""
     rows, columns = (n - m for n, m in zip(x.shape[-2:], size, strict=True))
     corners = [(0, 0), (rows, columns), (0, columns), (rows, 0), (rows // 2, columns // 2)]

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gcn_cli.images.files import atomic_write_bytes
@@ -290,14 +292,21 @@ def pictures(subject: Subject, facts: Facts) -> dict[str, Tensor]:
         told["units.png"] = units_sheet(subject, facts.units)
     if facts.stays:
         sheets = [stay_sheet(subject.shown, one) for one in facts.stays]
-        told["stay.png"] = image_grid(sheets, columns=1)
+        told["stay.png"] = stacked(sheets)
     if facts.modes:
         sheets = [modes_sheet(subject.shown, one) for one in facts.modes]
-        told["modes.png"] = image_grid(sheets, columns=1)
+        told["modes.png"] = stacked(sheets)
     if facts.image is not None:
         told["image-denoising.png"] = views_sheet(subject, sizes, facts.image.views)
         told["image-map.png"] = map_sheet(subject, sizes, facts.image)
     return told
+
+
+def stacked(sheets: Sequence[Tensor]) -> Tensor:
+    """Sheets (C, H, W) of unlike sizes below one another, on white."""
+    width = max(sheet.shape[-1] for sheet in sheets)
+    white = [F.pad(s, (0, width - s.shape[-1], 0, 0), value=255.0) for s in sheets]
+    return torch.cat(white, 1)
 
 
 def chain_strip(subject: Subject, facts: Facts) -> Tensor:
