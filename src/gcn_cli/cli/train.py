@@ -156,8 +156,7 @@ def train(
     save first; --resume goes on. Exit codes: 0 done or out of time, 1 an image was left out, 2
     wrong usage, 3 diverged, 129, 130 or 143 interrupted.
     """
-    started = time.monotonic()
-    deadline = started + parse_duration(max_time) if max_time else None
+    deadline = time.monotonic() + parse_duration(max_time) if max_time else None
     manner = _Manner(parse_interval(save_every), as_json, quiet)
     overrides = [*(sets or []), *(["output.tensorboard=true"] if tensorboard else [])]
     if resume is not None:

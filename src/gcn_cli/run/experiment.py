@@ -239,9 +239,10 @@ def _run(desk: Desk, stop: Stop) -> TrainResult:
     try:
         for now, told in _learned(desk):
             state, last, beat = now, beat, course.beats(now)
-            complete, ending = course.complete(state), stop.agreed(desk.machine.ranks)
+            complete = course.complete(state)
             clock.add(told.act, told.work)
             desk.note({**told.record, "seconds": round(clock.elapsed, 3)})
+            ending = stop.agreed(desk.machine.ranks)
             due = desk.is_late() or _due(output.checkpoint_every, last, beat)
             if complete or ending or due:
                 desk.keep(state)
@@ -252,7 +253,6 @@ def _run(desk: Desk, stop: Stop) -> TrainResult:
             if told.event:
                 progress.message(f"{name}: {told.event}")
             if ending and not complete:
-                desk.keep(state)
                 _heed(stop, desk)
                 break
     except PeerError as error:
