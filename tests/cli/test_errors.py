@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 import torch
 
 from gcn_cli.cli.options import parse_duration
-from gcn_cli.cli.signals import stopping
 from gcn_cli.errors import UsageError
-from gcn_cli.run.experiment import Stop
 
 TRAIN = [
     ("--images {box}/nowhere", "{box}/nowhere does not exist"),
@@ -231,15 +227,3 @@ def test_times(text, seconds):
 def test_no_times(text):
     with pytest.raises(UsageError, match="a time reads like"):
         parse_duration(text)
-
-
-def test_the_second_signal_kills():
-    stop = Stop()
-    usual = signal.getsignal(signal.SIGTERM)
-    with stopping(stop):
-        signal.raise_signal(signal.SIGTERM)
-        assert stop.signal_exit_code == 143
-        assert stop.wanted
-        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) == usual

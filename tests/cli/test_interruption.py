@@ -416,8 +416,9 @@ def test_samples_for_which_memory_is_short_are_spared(gcn, box, tmp_path, monkey
     assert "ash: samples cannot be written: out of memory; learning goes on" in result.stderr
 
 
-@pytest.mark.parametrize("config", ["plain", "texture"])
-@pytest.mark.parametrize("saves", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("config", "saves"), [("plain", 0), ("plain", 1), ("plain", 3), ("texture", 3)]
+)
 def test_a_full_disk_leaves_the_old_checkpoint_whole(
     gcn, box, tmp_path, monkeypatch, trained, config, saves
 ):
@@ -552,32 +553,31 @@ def test_a_run_of_which_nobody_reads_goes_on(box, tmp_path, trained):
     assert _equal(tmp_path / "00000-ash", trained["plain"])
 
 
+_GONE = "| { exec 0<&-; sleep 2; }"
+
+
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        ("$GCN config keys | exec 0<&-", 141, ""),
-        ("$GCN --help | exec 0<&-", 141, ""),
-        ("$GCN config keys 2>&- >&-", 0, ""),
-        (
-            "$GCN config keys > /dev/full",
-            1,
-            "error: a file or stdout: No space left on device (--debug shows where)\n",
-        ),
-        ("$GCN config show nothing 2>/dev/full", 2, ""),
-        ("$GCN config show nothing 2>&-", 2, ""),
+        (f"$GCN --help {_GONE}", 141, ""),
+        ("$GCN --help 2>&- >&-", 0, ""),
+        ("$GCN --help > /dev/full", 1, "error: a file or stdout: No space left on device"),
+        ("$GCN nothing 2>/dev/full", 2, ""),
+        ("$GCN nothing 2>&-", 2, ""),
+        pytest.param(f"$GCN config keys {_GONE}", 141, "", marks=pytest.mark.slow),
     ],
 )
 def test_streams_that_nobody_reads(line, code, said):
-    line = line.replace("| exec 0<&-", "| { exec 0<&-; sleep 2; }")
     told = _shell(line)
-    assert (told.returncode, told.stderr) == (code, said)
+    assert told.returncode == code
+    assert told.stderr.rstrip().removesuffix(" (--debug shows where)") == said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "code", "said"),
     [
-        ("| { exec 0<&-; sleep 20; }", 141, ""),
+        (_GONE.replace("2", "20"), 141, ""),
         (">&-", 2, "error: -o - writes to stdout, and stdout is closed\n"),
         (">/dev/full", 1, "error: a file or stdout: No space left on device"),
     ],
