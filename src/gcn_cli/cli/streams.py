@@ -49,7 +49,7 @@ def settle_streams() -> None:
     )
 
 
-def result(text: str) -> None:
+def print_result(text: str) -> None:
     """A result of work that goes on, and is kept, even if nobody reads of it any more."""
     try:
         typer.echo(text)
@@ -57,7 +57,7 @@ def result(text: str) -> None:
         drop_results()
 
 
-def result_bytes(data: bytes) -> None:
+def print_bytes(data: bytes) -> None:
     """A result that is a file.
 
     Raises:

@@ -26,7 +26,7 @@ from gcn_cli.cli.options import (
     print_written,
     say,
 )
-from gcn_cli.cli.streams import result_bytes
+from gcn_cli.cli.streams import print_bytes
 from gcn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _fill(gallery: Gallery, pictures: Iterable[tuple[int, Tensor]], stream: bool
     for number, drawn in pictures:
         picture = drawn if kept is None else kept.put(drawn)
         if stream:
-            result_bytes(gallery.encoded(number, picture))
+            print_bytes(gallery.encoded(number, picture))
         else:
             gallery.add(number, picture)
 

@@ -23,7 +23,7 @@ from gcn_cli.cli.options import (
     say,
 )
 from gcn_cli.cli.signals import stopping
-from gcn_cli.cli.streams import result as print_result
+from gcn_cli.cli.streams import print_result
 from gcn_cli.errors import DivergenceError, GcnError, ImageError, Interrupted, UsageError
 
 if TYPE_CHECKING:
