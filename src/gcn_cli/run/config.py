@@ -88,11 +88,18 @@ def choose(
         return resolve(preset, None, overrides)
     file = Path(name_or_file)
     is_preset = name_or_file in preset_names()
-    if not is_preset and (file.is_file() or file.suffix in (".yaml", ".yml") or file.parent.name):
+    if not is_preset and (_is_there(file) or file.suffix in (".yaml", ".yml") or file.parent.name):
         return resolve(preset, file, overrides)
     if preset not in (None, name_or_file):
         raise ConfigError(f"two presets at once, '{preset}' and '{name_or_file}'; choose one")
     return resolve(name_or_file, None, overrides)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists() and not file.is_dir()
+    except OSError:  # such a name is too long for any file, and so for a preset
+        return True
 
 
 def validate(data: Mapping[str, Any]) -> Config:
