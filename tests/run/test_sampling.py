@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gcn_cli.engine import Machine
 from gcn_cli.errors import UsageError
+from gcn_cli.field.convnet import ConvNet, LayerSpec
+from gcn_cli.field.langevin import LangevinParams
 from gcn_cli.run import sampling
+from gcn_cli.run.field_sampling import FieldArtist
+from gcn_cli.run.gallery import draw
+from gcn_cli.run.progress import NullProgress
 from gcn_cli.run.sampling import (
     MAX_SIDE,
     Request,
@@ -17,6 +23,7 @@ from gcn_cli.run.sampling import (
     parse_seeds,
     parse_size,
 )
+from gcn_cli.texture.paper.model import Model, SamplerParams
 
 
 @pytest.mark.parametrize(
@@ -97,13 +104,41 @@ def test_sides_out_of_range_are_refused(width, height):
 def test_a_batch_takes_a_quarter_of_the_free_memory_and_no_more_than_two_gib(monkeypatch):
     free = [2**30]
     monkeypatch.setattr(sampling, "free_memory", lambda device: free[0])
-    cpu = torch.device("cpu")
-    assert fitting_batch(2**26, cpu) == 4
-    assert fitting_batch(2**26 + 1, cpu) == 3
-    assert fitting_batch(2**40, cpu) == 1
-    assert fitting_batch(1, cpu) == 16
+    card = torch.device("cuda")
+    assert fitting_batch(2**26, card) == 4
+    assert fitting_batch(2**26 + 1, card) == 3
+    assert fitting_batch(2**40, card) == 1
+    assert fitting_batch(1, card) == 16
+    assert fitting_batch(2**40, card, wanted=7) == 7
     free[0] = 2**40
-    assert fitting_batch(2**29, cpu) == 4
+    assert fitting_batch(2**29, card) == 4
+
+
+def test_a_processor_draws_one_by_one_whatever_is_wanted(cpu):
+    assert fitting_batch(1, cpu) == fitting_batch(1, cpu, wanted=16) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+def test_a_seed_is_one_picture_where_convolutions_round_by_the_batch(
+    channels, dtype, cpu, draw_weights
+):
+    """In float32 three chains of a canvas this small, in one pass, differ from each alone."""
+    net = ConvNet(
+        (LayerSpec(32, 8, 2, 2), LayerSpec(32, 3, 1, 1), LayerSpec(16, 3, 1, 1)), channels
+    )
+    weights = draw_weights(net, dtype=torch.float32)
+    steps, mean = SamplerParams(4, start_noise=1.0), torch.zeros(channels, 1, 1)
+    model = Model(net, weights, LangevinParams(1.0, 0.3), steps, "bounded", mean)
+    artist, machine = FieldArtist(model), Machine(cpu, dtype)
+
+    def drawn(*seeds):
+        request = Request(32, 32, seeds)
+        at_once = artist.batch(request, machine, len(seeds))
+        return dict(draw(artist, request, machine, NullProgress(), at_once))
+
+    assert torch.equal(drawn(1, 2, 3)[3], drawn(3)[3])
+    assert not torch.equal(drawn(2)[2], drawn(3)[3])
 
 
 def test_batches_hold_every_seed_once():

@@ -102,7 +102,7 @@ def synthesize(
     batch: Annotated[
         int | None,
         typer.Option(
-            "--batch", min=1, max=MOST_SAMPLES, help="Samples at once; a matter of memory only."
+            "--batch", min=1, max=MOST_SAMPLES, help="Samples at once on a card; else one by one."
         ),
     ] = None,
     device: Device = "auto",

@@ -73,7 +73,7 @@ class FieldArtist:
         """Chains to run at once."""
         model = self.model
         one = chain_bytes(model.net, self.canvas(request), model.boundary, machine.dtype)
-        return wanted or fitting_batch(one, machine.device)
+        return fitting_batch(one, machine.device, wanted)
 
     def frames(self, request: Request, machine: Machine) -> Iterator[Frame]:
         """The chains, every few steps."""

@@ -92,7 +92,7 @@ class Artist(Protocol):
         """The canvas (H, W) to compute; raises UsageError where a request does not fit."""
 
     def batch(self, request: Request, machine: Machine, wanted: int | None) -> int:
-        """Chains to run at once: as many as wanted, else so that memory stays moderate."""
+        """Chains to run at once; see `fitting_batch`."""
 
     def frames(self, request: Request, machine: Machine) -> Iterator[Frame]:
         """One chain per seed, the same alone or among others."""
@@ -133,8 +133,16 @@ def fit_canvas(request: Request, step: int, least: int) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def fitting_batch(one_chain: int, device: torch.device) -> int:
-    """How many fresh chains of so many bytes to run at once so that memory stays moderate."""
+def fitting_batch(one_chain: int, device: torch.device, wanted: int | None = None) -> int:
+    """How many fresh chains of so many bytes to run at once.
+
+    As many as wanted, else so that memory stays moderate. On a processor one: its convolutions
+    round by the batch's size, and a seed is to give one picture; a batch gains it next to nothing.
+    """
+    if device.type == "cpu":
+        return 1
+    if wanted is not None:
+        return wanted
     allowed = min(_BATCH_SHARE * free_memory(device), _BATCH_BYTES)
     return int(min(_BATCH_MOST, max(1, allowed // one_chain)))
 

@@ -63,11 +63,9 @@ class TextureArtist:
         return fit_canvas(wide, model.multiple, least)
 
     def batch(self, request: Request, machine: Machine, wanted: int | None) -> int:
-        """Chains at once; on a processor one, since its convolutions round by the batch's size."""
-        if machine.device.type == "cpu":
-            return 1
+        """Chains to run at once."""
         one = texture_cost.chain_bytes(self.model, self.canvas(request), machine.dtype)
-        return wanted or fitting_batch(one, machine.device)
+        return fitting_batch(one, machine.device, wanted)
 
     def frames(
         self,
