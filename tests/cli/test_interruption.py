@@ -23,7 +23,7 @@ from gcn_cli.run.lock import LOCK, locked
 from gcn_cli.run.rundir import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ("plain", "dithered", "bounded", "texture")
+BOTH = ("plain", pytest.param("texture", marks=pytest.mark.slow))
 
 
 def _same(a, b):
@@ -89,7 +89,7 @@ def killed(gcn, box, tmp_path, monkeypatch):
 # ------------------------------------------------------------------------ what is kept, and when
 
 
-@pytest.mark.parametrize("config", KINDS)
+@pytest.mark.parametrize("config", ["plain", "dithered", "bounded", "texture"])
 def test_a_run_killed_before_its_first_update_goes_on_with_equal_bits(gcn, trained, killed, config):
     run = killed(0, config=config)
     assert read_jsonl(run / "metrics.jsonl") == []
@@ -118,7 +118,7 @@ def test_a_run_killed_before_any_checkpoint_says_how_to_begin_anew(gcn, run, mon
     )
 
 
-@pytest.mark.parametrize("config", ["plain", "texture"])
+@pytest.mark.parametrize("config", BOTH)
 def test_saving_at_every_moment_changes_no_number(gcn, box, tmp_path, trained, monkeypatch, config):
     saved = []
 
@@ -384,7 +384,7 @@ def test_scratch_of_killed_processes_goes(gcn, killed):
 # --------------------------------------------------------------------------- a disk that refuses
 
 
-@pytest.mark.parametrize("config", ["plain", "texture"])
+@pytest.mark.parametrize("config", BOTH)
 @pytest.mark.parametrize("what", ["append_jsonl", "save_png"])
 def test_metrics_and_samples_are_spared_and_told_once(
     gcn, box, tmp_path, trained, monkeypatch, config, what
@@ -416,11 +416,9 @@ def test_samples_for_which_memory_is_short_are_spared(gcn, box, tmp_path, monkey
     assert "ash: samples cannot be written: out of memory; learning goes on" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("config", "saves"), [("plain", 0), ("plain", 1), ("plain", 3), ("texture", 3)]
-)
+@pytest.mark.parametrize("saves", [0, 1, 3])
 def test_a_full_disk_leaves_the_old_checkpoint_whole(
-    gcn, box, tmp_path, monkeypatch, trained, config, saves
+    gcn, box, tmp_path, monkeypatch, trained, saves
 ):
     left = [saves]
     real = os.fsync
@@ -435,7 +433,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", sync)
         often = ("--set", "output.checkpoint_every=1")
-        result = gcn(*_words(box, tmp_path / "runs", *often, config=config))
+        result = gcn(*_words(box, tmp_path / "runs", *often))
     run = tmp_path / "runs" / "00000-ash"
     assert (result.exit_code, result.stdout) == (1, "")
     said = f"error: cannot write {run / 'run.pt'}: No space left on device\n"
@@ -445,7 +443,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(
         return
     assert not list(run.glob(".*"))
     assert gcn("train", "--resume", run).exit_code == 0
-    assert load_checkpoint(run).fingerprint == load_checkpoint(trained[config]).fingerprint
+    assert load_checkpoint(run).fingerprint == load_checkpoint(trained["plain"]).fingerprint
 
 
 @pytest.mark.parametrize("fault", ["folder gone", "checkpoint gone", "checkpoint a folder"])
@@ -483,7 +481,7 @@ def test_where_runs_cannot_lie_is_told_before_learning(gcn, box, tmp_path, monke
     assert "error: no run folder can be made in" in result.stderr
 
 
-@pytest.mark.parametrize("config", ["plain", "texture"])
+@pytest.mark.parametrize("config", BOTH)
 def test_memory_that_runs_out_is_told_and_what_was_learned_is_kept(
     gcn, box, tmp_path, monkeypatch, trained, config
 ):
