@@ -475,10 +475,10 @@ def test_what_happens_to_a_run_while_it_runs(gcn, box, tmp_path, monkeypatch, tr
 
 def test_where_runs_cannot_lie_is_told_before_learning(gcn, box, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr("gcn_cli.run.field_course.FieldCourse.learn", lambda *_: 1 / 0)
+    monkeypatch.setattr("gcn_cli.run.jobs.choose_files", lambda *_: 1 / 0)  # nothing is read
     result = gcn(*_words(box, tmp_path / "file" / "runs"))
-    assert result.exit_code == 1
-    assert "error: no run folder can be made in" in result.stderr
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"error: {tmp_path / 'file'} is a file, not a folder to write to\n"
 
 
 @pytest.mark.parametrize("config", BOTH)

@@ -183,10 +183,13 @@ def train(
     overrides += _as_keys(each, flatten, seed)
 
     from gcn_cli.engine import choose_machine, describe, joined
+    from gcn_cli.images.files import check_folder
     from gcn_cli.run.config import choose
     from gcn_cli.run.experiment import Stop
     from gcn_cli.run.jobs import Wish
 
+    if not dry_run:
+        check_folder(out)  # before pictures are read and budgets measured
     exemplars, left_out = _exemplars(images or [], maps or [], recursive)
     wish = Wish(mask, None if crop is None else _parse_crop(crop))
     chosen = choose(config, preset, overrides)
