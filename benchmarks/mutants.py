@@ -90,11 +90,11 @@ def prepare(folder: Path) -> None:
         text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     for kind in KINDS:
-        _learn(kind, picture[None], folder / f"{kind}.pt")
+        learn(kind, picture[None], folder / f"{kind}.pt")
     _zip_bomb(folder / "bomb.zip")
 
 
-def _learn(kind: str, observed: torch.Tensor, path: Path) -> None:
+def learn(kind: str, observed: torch.Tensor, path: Path) -> None:
     """A checkpoint after the first update of a tiny network."""
     from gcn_cli.engine import Machine
 

@@ -29,7 +29,7 @@ SINGLE = (
     st.none()
     | st.booleans()
     | st.integers(-(10**15), 10**15)
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_subnormal=False)
     | PLAIN
     | st.sampled_from(["1:30", "1e5", "2024-01-01", "yes", "010", "0x1F", "<<", "=", "1_000"])
 )
@@ -37,10 +37,10 @@ KEYS = [(kind, key.path) for kind in KINDS for key in keys_of(KINDS[kind])]
 SCALARS = st.one_of(
     SIGNS,
     st.integers(),
-    st.floats(),
+    st.floats(allow_subnormal=False),
     st.booleans(),
     st.none(),
-    st.sampled_from([10**9, 10**20, 10**4000, 1e308, 1e-320, math.nan, math.inf, "1:30", "²"]),
+    st.sampled_from([10**9, 10**20, 10**4000, 1e308, 1e-300, math.nan, math.inf, "1:30", "²"]),
 )
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SIGNS, inner, max_size=3)

@@ -113,8 +113,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: missing, truncated, foreign, newer or hostile, in one sentence.
     """
-    path = path / "run.pt" if path.is_dir() else path
-    _check_file(path)
+    path = _check_file(path)
     exported = export.is_export(path)
     if not (exported or zipfile.is_zipfile(path)):
         raise CheckpointError(f"{path} is truncated or not a gcn checkpoint")
@@ -161,9 +160,14 @@ def _read(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _check_file(path: Path) -> None:
-    """Raise CheckpointError unless it is a regular file that may be read, of moderate size."""
+def _check_file(path: Path) -> Path:
+    """The checkpoint that a path of a file or run folder names.
+
+    Raises:
+        CheckpointError: it is no regular file, may not be read, or is larger than any.
+    """
     try:
+        path = path / "run.pt" if path.is_dir() else path
         mode, size = path.stat().st_mode, path.stat().st_size
         if stat.S_ISREG(mode):
             path.open("rb").close()  # else one that may not be read is told to be truncated
@@ -175,6 +179,7 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f"there is no checkpoint {path}: it is no regular file")
     if size > MAX_BYTES:
         raise CheckpointError(f"{path} is larger than any checkpoint of gcn")
+    return path
 
 
 def _check_records(path: Path) -> None:
@@ -234,7 +239,7 @@ def _pack(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _unpack(data: dict[str, Any]) -> Checkpoint:
     observed, mean = numbers(data["observed"], "images"), numbers(data["mean"], "mean colour")
-    if observed.ndim != 4 or mean.shape != (observed.shape[1], 1, 1):
+    if observed.ndim != 4 or not observed.numel() or mean.shape != (observed.shape[1], 1, 1):
         raise ValueError("images and mean colour do not agree")
     known, depth = data.get("known"), data.get("depth", "8")  # earlier files have neither
     if known is not None and (known.shape != observed[:, :1].shape or known.dtype != torch.bool):

@@ -123,7 +123,10 @@ def unpack_state(data: dict[str, Any], model: Model, config: Config) -> Learning
         raise ValueError("weights do not fit the network")
     if images.ndim != 4 or images.shape[1] != model.net.channels or not len(images):
         raise ValueError("chains do not fit the network")
-    model.net.map_sizes((images.shape[-2], images.shape[-1]), model.boundary)  # else it says why
+    size = images.shape[-2], images.shape[-1]
+    model.net.map_sizes(size, model.boundary)  # else it says why
+    if model.boundary == "torus" and min(size) < model.receptive_field:
+        raise ValueError("chains do not fit the network")
     same(images, images.shape, torch.float32, "chains")
     return state
 

@@ -49,7 +49,7 @@ def _values(value: Any, depth: int) -> Iterator[Any]:
         for inner in value:
             yield from _values(inner, depth + 1)
     elif not _single(value):
-        raise ValueError(f"it holds a {type(value).__name__}")
+        raise ValueError(f"it holds a {type(value).__name__} that gcn never writes")
 
 
 def _single(value: Any) -> bool:
