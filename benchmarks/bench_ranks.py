@@ -3,9 +3,9 @@
     python benchmarks/bench_ranks.py [--image textures/stones.png] [--batch 4] [--chains 2]
         [--rounds 3]
 
-The default recipe's updates of either act at full size, as `gcn train --dry-run` times them. The
-three ways alternate; medians are printed, of the clock and of processor time, all processes added
-up: where others use the machine, only the latter says what sharing itself costs.
+The default recipe's updates at full size alone. The three ways alternate; medians are printed, of
+the clock and of the processor time of the process that needs most of it: where others use the
+machine, the latter says what an update would take on cores of its own.
 """
 
 from __future__ import annotations
@@ -17,32 +17,36 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 WAYS = {"1 process, 1 thread": (1, 1), "1 process, 2 threads": (1, 2), "2 processes": (2, 1)}
 
 
-def measure(image: Path, batch: int, chains: int) -> tuple[float, float, float]:
-    """Seconds of an update of reconstruction and of likelihood; processor seconds in all."""
+def measure(image: Path, batch: int, chains: int) -> None:
+    """Print, for either act, clock and processor seconds an update; the first yield warms up."""
     from gcn_cli.engine import choose_machine, joined
-    from gcn_cli.run import texture_cost
     from gcn_cli.run.config import choose
     from gcn_cli.run.jobs import load_jobs
     from gcn_cli.run.kinds import open_course
-    from gcn_cli.run.texture_course import TextureCourse
 
-    sets = ["sizes.coarsest=1", f"reconstruction.batch={batch}", f"likelihood.chains={chains}"]
+    sets = ["sizes.coarsest=1", "reconstruction.updates=75", "likelihood.updates=3"]
+    sets += [f"reconstruction.batch={batch}", f"likelihood.chains={chains}"]
     config = choose("texture", None, sets)
     course = open_course(config, load_jobs(config, image)[0])
-    assert isinstance(course, TextureCourse)
     machine = joined(choose_machine("cpu", "fp32"))
-    observed = (course.job.observed - course.job.mean) / course.job.contrast
-    before = time.process_time()
-    ((first, second),) = texture_cost.update_seconds(course.plan, observed, machine)
-    spent = sum(machine.ranks.every(lambda: time.process_time() - before))
+    found: dict[str, list[float]] = {}
+    before: tuple[str, int, float, float] = ("", 0, 0.0, 0.0)
+    for state, told in course.learn(course.begin(machine.device), machine):
+        now = (told.act, course.done(state), time.perf_counter(), time.process_time())
+        if now[0] == before[0]:
+            clock, busy = ((now[k] - before[k]) / (now[1] - before[1]) for k in (2, 3))
+            each = machine.ranks.every(partial(float, busy))
+            found.setdefault(told.act, []).extend((clock, max(each)))
+        before = now
+    medians = [statistics.median(x[k::2]) for x in found.values() for k in (0, 1)]
     if machine.ranks.leads:
-        sys.stdout.write(json.dumps([first, second, spent]))
-    return first, second, spent
+        sys.stdout.write(json.dumps(medians))
 
 
 def run(processes: int, threads: int, words: list[str]) -> list[float]:
@@ -77,10 +81,10 @@ def main() -> None:
     for _ in range(given.rounds):
         for way, (processes, threads) in WAYS.items():
             found[way].append(run(processes, threads, words))
-    print(f"{'':22}{'reconstruction':>16}{'likelihood':>12}{'processor':>11}")
+    print(f"{'':22}{'reconstruction':>18}{'processor':>11}{'likelihood':>14}{'processor':>11}")
     for way, rounds in found.items():
-        first, second, spent = (statistics.median(column) for column in zip(*rounds, strict=True))
-        print(f"{way:22}{first:14.3f} s{second:10.2f} s{spent:9.1f} s")
+        a, b, c, d = (statistics.median(column) for column in zip(*rounds, strict=True))
+        print(f"{way:22}{a:16.3f} s{b:9.3f} s{c:12.2f} s{d:9.2f} s")
 
 
 if __name__ == "__main__":
