@@ -14,9 +14,14 @@ import pytest
 import torch
 
 from gcn_cli.cli.launched import check_verb, one_voice, rank
+from gcn_cli.cli.train import _tell_idle
+from gcn_cli.engine import Machine, Ranks
 from gcn_cli.errors import UsageError
 from gcn_cli.run.checkpoint import load_checkpoint
+from gcn_cli.run.config import choose
 from gcn_cli.run.experiment import Stop
+from gcn_cli.run.jobs import load_jobs
+from gcn_cli.run.kinds import open_course
 from gcn_cli.run.rundir import read_jsonl
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -63,6 +68,18 @@ def test_commands_that_nobody_can_share_are_refused_under_the_launcher(launched)
     check_verb("train")
     with pytest.raises(UsageError, match="call gcn doctor without it"):
         check_verb("doctor")
+
+
+@pytest.mark.parametrize(("preset", "width"), [("texture", 3), ("paper-texture", 16)])
+def test_processes_without_work_are_told(preset, width, box, capsys):
+    config = choose(preset, None, [])
+    course = open_course(config, load_jobs(config, box / "ordinary.png")[0])
+    cpu = torch.device("cpu")
+    _tell_idle([course], Machine(cpu, ranks=Ranks(0, width)), quiet=False)
+    assert capsys.readouterr().err == ""
+    _tell_idle([course], Machine(cpu, ranks=Ranks(0, width + 1)), quiet=False)
+    told = f"ordinary: an update has work for {width} processes of {width + 1};"
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_what_one_process_is_asked_all_do(together):

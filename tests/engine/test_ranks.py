@@ -8,8 +8,11 @@ import signal
 import pytest
 import torch
 
+from gcn_cli.engine import machine as machine_of
+from gcn_cli.engine.machine import choose_device, describe, joined
 from gcn_cli.engine.ranks import Ranks, join, local_rank
-from gcn_cli.errors import GcnError, ImageError, PeerError
+from gcn_cli.engine.support import Machine
+from gcn_cli.errors import DeviceError, GcnError, ImageError, PeerError
 
 SIZES = [1, 2, 3, 4, 7]
 
@@ -50,10 +53,43 @@ def test_alone_nothing_is_touched_and_nothing_is_asked():
     assert join(torch.device("cpu")) == alone
 
 
-def test_one_process_under_the_launcher_is_alone(monkeypatch):
-    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
-        monkeypatch.setenv(name, value)
+@pytest.fixture
+def launched(monkeypatch):
+    """Plays one of so many processes that torchrun started."""
+
+    def play(number, size):
+        told = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": size, "LOCAL_RANK": number}
+        for name, value in told.items():
+            monkeypatch.setenv(name, str(value))
+
+    return play
+
+
+def test_one_process_under_the_launcher_is_alone(launched):
+    launched(0, 1)
     assert join(torch.device("cpu")) == Ranks()
+
+
+def test_every_process_has_a_card_of_its_own(launched, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    launched(1, 3)
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
+    assert choose_device("cpu") == torch.device("cpu")
+    launched(2, 3)
+    with pytest.raises(DeviceError, match="there is no cuda:2; this machine has 2"):
+        choose_device("auto")
+    monkeypatch.setattr(machine_of, "join", lambda device: Ranks(1, 3))
+    launched(1, 3)
+    own = Machine(torch.device("cuda:1"))
+    assert joined(own).ranks == Ranks(1, 3)
+    with pytest.raises(DeviceError, match="leave out --device cuda:0"):
+        joined(Machine(torch.device("cuda:0")))
+
+
+def test_the_log_tells_how_many_processes_there_are():
+    cpu = torch.device("cpu")
+    assert describe(Machine(cpu, ranks=Ranks(0, 3))).startswith("3 processes of CPU, ")
 
 
 @pytest.mark.parametrize("n", [2, 5])

@@ -89,6 +89,8 @@ class Crops(NamedTuple):
 
     def part(self, ranks: Ranks, margin: int) -> tuple[Crops, float | Tensor]:
         """A process's of them, and what the mean over those counts in the mean over all."""
+        if ranks.size == 1:
+            return self, 1.0
         x, noise, s = (ranks.part(t) for t in self[:3])
         given, weight = (None if t is None else ranks.part(t) for t in self[3:])
         share: float | Tensor = ranks.share(len(self.x))

@@ -65,7 +65,7 @@ class Field:
     def whole(self, part: Tensor) -> Tensor:
         """What every process has of its chains (n, C, H, W), of all of them."""
         images = self.ranks.whole(part, self.plan.chains)
-        return images.contiguous(memory_format=torch.channels_last)
+        return part if images is part else images.contiguous(memory_format=torch.channels_last)
 
     def basis(self, weights: Weights, shape: torch.Size) -> AnyBasis:
         """The fused basis of these weights, its buffers reused while the depth stays."""
