@@ -9,7 +9,7 @@ import torch
 
 from gcn_cli.field import evidence, ladder
 from gcn_cli.field.noise import NoiseSource
-from gcn_cli.field.partition import Ladder
+from gcn_cli.field.partition import Ladder, even_levels
 
 SIDE, CHAINS, TOP, LEAST = 8, 6, 20.0, 0.1
 N = SIDE * SIDE
@@ -78,6 +78,37 @@ def test_of_a_coloured_field_the_bounds_hold_z_between_them(width):
     assert _bounds(law, 15).error[-1] > 2 * found.error[-1]  # a longer ladder is surer
 
 
+def test_even_levels_are_equally_hard_to_step_between():
+    """Of c = s / (1 + s), sqrt(c (1 - c)) d ln s is 2 d arctan sqrt(s)."""
+    fine = torch.logspace(1.3, -0.5, 2000, dtype=torch.float64)
+    told = even_levels(fine / (1 + fine), fine, 9)
+    torch.testing.assert_close(told[[0, -1]], fine[[0, -1]])
+    steps = told.sqrt().atan().diff()
+    torch.testing.assert_close(steps, steps.mean().expand(8), rtol=1e-3, atol=0)
+
+
+def test_bounds_are_nearer_on_even_levels():
+    law, found = Gaussian(_power(1.0)), []
+    crowded = ladder.noise_levels(TOP, LEAST, 30)
+    even = even_levels(law.spread(crowded) / crowded**2, crowded, 30)
+    for levels in (crowded, even):
+        work = Ladder(law, levels, law.spread(levels), _normal)
+        found.append(float(work.bounds(law.draw(LEAST, _normal("exact", 0))).error[-1]))
+    assert found[1] < 0.8 * found[0]
+
+
+def test_many_leaps_go_farther_than_one():
+    """What y has to do with where it began, at one level, after one move."""
+    law, s = Gaussian(_power(0.5)), 0.5
+    y = law.draw(s, _normal("exact", 0))
+    kept = []
+    for moves in (1, 8):
+        work = Ladder(law, torch.tensor([s]), torch.ones(1), _normal, moves)
+        kept.append(float((work._moved(y, 0, "down") * y).mean() / y.square().mean()))
+        assert work._taken / work._tried > 0.5
+    assert kept[1] < 0.5 < kept[0]
+
+
 def test_densities_that_move_apart_leave_wide_bounds():
     """A field that is not its own neighbour blurred: the error says so."""
 
@@ -128,6 +159,10 @@ def test_weights_of_levels_are_those_of_the_integral():
     costs = torch.rand(7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     summed = (evidence.level_weights(levels)[:, None] * costs).sum(0)
     torch.testing.assert_close(summed, evidence.integral(costs, levels))
+    told = evidence.running_integral(costs, levels)
+    torch.testing.assert_close(told[-1], summed)
+    torch.testing.assert_close(told[3], evidence.integral(costs[:4], levels[:4]))
+    assert not told[0].any()
     ones = torch.ones(7, 1, dtype=torch.float64)
     torch.testing.assert_close(
         evidence.integral(ones, levels), torch.tensor([math.log(15)], dtype=torch.float64)
