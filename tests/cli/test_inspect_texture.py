@@ -14,8 +14,11 @@ import pytest
 import torch
 import yaml
 
+from gcn_cli.engine import Machine
+from gcn_cli.field import ladder
+from gcn_cli.field.network import beside
 from gcn_cli.images.files import load_image, save_png
-from gcn_cli.report import figures
+from gcn_cli.report import figures, measure
 from gcn_cli.report.texture import Subject, verdict
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.texture.exemplar import given_picture
@@ -253,14 +256,48 @@ def test_json_carries_every_figure(gcn, texture_run, pictures):
 def test_finer_chains_begin_without_detail_and_are_given_the_exemplars_coarser_self(
     gcn, texture_run
 ):
-    told = _json(gcn, "--ckpt", texture_run, "--long", 12, "--levels", "1")["stay"]
-    saved = load_checkpoint(texture_run)
-    x = saved.model.in_units(saved.observed)
-    coarser = given_picture(x, 1)
-    contrast = told[1]["statistics"][1]
-    assert contrast["start"] == pytest.approx(float(coarser.std()), rel=0.02)
-    assert contrast["exemplar"] == pytest.approx(float(x.std()), rel=0.02)
-    assert told[1]["course"][0] == pytest.approx([float(coarser.std() / x.std()), 1], abs=0.03)
+    """By the energies of what they begin at, with noise of our own."""
+    told = _json(gcn, "--ckpt", texture_run, "--long", 12, "--levels", "1")["stay"][1]
+    model = load_checkpoint(texture_run).model
+    x = model.in_units(load_checkpoint(texture_run).observed)
+    coarser, s = given_picture(x, 1), torch.full((8,), told["s"])
+    z = torch.randn(2, 8, *x.shape[1:], generator=torch.Generator().manual_seed(0))
+    rough = torch.nn.functional.interpolate(z[1, ..., ::2, ::2], scale_factor=2, mode="bicubic")
+    given = coarser + model.given_noise * rough
+
+    def energy(clean, given):
+        y, weights = clean + told["s"] * z[0], model.sizes[1].weights
+        f = model.net.output(
+            model.net.forward(beside(y / (1 + told["s"] ** 2) ** 0.5, given), s, weights, "torus"),
+            weights,
+        )
+        return float((ladder.reference_energy(y, s) - f / s).mean()) / 64**2
+
+    found = told["statistics"][0]
+    assert found["exemplar"] == pytest.approx(energy(x, given), abs=0.03)
+    assert found["start"] == pytest.approx(energy(coarser, given), abs=0.03)
+    assert abs(energy(x, given) - energy(coarser, given)) > 0.1
+    assert abs(energy(x, given) - energy(x, None)) > 0.1
+
+
+def test_finer_descents_are_given_the_pictures_coarser_self(gcn, texture_run, pictures):
+    """By the first step: how far D lies from the picture, with noise of our own on what is given."""
+    told = _json(gcn, "--ckpt", texture_run, "--image", pictures / "ash.png", "--levels", "1")
+    level = told["modes"][1]["levels"][0]
+    model = load_checkpoint(texture_run).model
+    x = model.in_units(load_image(pictures / "ash.png")[None])
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    rough = torch.nn.functional.interpolate(z[..., ::2, ::2], scale_factor=2, mode="bicubic")
+    field = measure.open_field(model, 1, Machine(torch.device("cpu")))
+
+    def off(given):
+        beside_it = None if given is None else measure.surround(field, given)
+        d = measure.posterior_mean(field, measure.surround(field, x), level["s"], beside_it)
+        return float((measure.inner(field, d, (64, 64)) - x).square().mean().sqrt() / x.std())
+
+    given = given_picture(x, 1) + model.given_noise * rough
+    assert level["descents"][0]["error"][0] == pytest.approx(off(given), rel=0.05)
+    assert abs(off(None) / off(given) - 1) > 0.2
 
 
 @pytest.mark.parametrize(
