@@ -281,7 +281,7 @@ def test_finer_chains_begin_without_detail_and_are_given_the_exemplars_coarser_s
 
 
 def test_finer_descents_are_given_the_pictures_coarser_self(gcn, texture_run, pictures):
-    """By the first step: how far D lies from the picture, with noise of our own on what is given."""
+    """By the first step: how far D is from the picture, with noise of our own on what is given."""
     told = _json(gcn, "--ckpt", texture_run, "--image", pictures / "ash.png", "--levels", "1")
     level = told["modes"][1]["levels"][0]
     model = load_checkpoint(texture_run).model
