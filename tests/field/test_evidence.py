@@ -9,7 +9,7 @@ import torch
 
 from gcn_cli.field import evidence, ladder
 from gcn_cli.field.noise import NoiseSource
-from gcn_cli.field.partition import Ladder, even_levels
+from gcn_cli.field.partition import Bounds, Ladder, even_levels
 
 SIDE, CHAINS, TOP, LEAST = 8, 6, 20.0, 0.1
 N = SIDE * SIDE
@@ -111,6 +111,15 @@ def test_many_leaps_go_farther_than_one():
         kept.append(float((work._moved(y, 0, "down") * y).mean() / y.square().mean()))
         assert work._taken / work._tried > 0.5
     assert kept[1] < 0.5 < kept[0]
+
+
+def test_bounds_that_cross_are_no_surer_for_it():
+    """Apart by 0, 4 and 0 nats, with nothing of scatter."""
+    lower = torch.tensor([[0.0], [1.0], [2.0]]).double().expand(3, 4)
+    upper = torch.tensor([[0.0], [5.0], [2.0]]).double().expand(3, 4)
+    found = Bounds(lower, upper, 1.0)
+    assert found.value.tolist() == [0, 3, 2]
+    assert found.error.tolist() == [0, 2, 2]
 
 
 def test_densities_that_move_apart_leave_wide_bounds():

@@ -28,7 +28,7 @@ _LARGE = 200_000  # bytes of a PNG above which the page holds a JPEG instead
 _CAPTIONS = {
     "samples.png": "The exemplar, then the model's own samples.",
     "chain.png": "One chain from noise to texture: y / sqrt(1 + s²), coarse to fine.",
-    "stay.png": "D(y, s) of long chains, first and last step, at every size; left begun at "
+    "stay.png": "Long chains, first and last step, of all noise levels as D(y, s); left begun at "
     "samples, at finer sizes at the coarser picture, then at the exemplar.",
     "levels.png": "Loss of reconstruction by noise level; dotted: a Gaussian of equal spectrum.",
     "denoising.png": "The exemplar with noise, and the mean D(y, s) that the field decodes.",
