@@ -211,7 +211,7 @@ def test_time_runs_out(gcn, box, tmp_path):
 
 
 def test_divergence_is_told_and_the_others_are_learned(gcn, box, tmp_path):
-    words = ("--set", "learning.optimiser.rate=1e9", "--set", "guard.retries=0")
+    words = ("--set", "learning.optimiser.rate=1e3", "--set", "guard.retries=0")
     result = _train(gcn, box, tmp_path, *words, images="images")
     assert result.exit_code == 3
     assert result.stdout == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from pathlib import Path
@@ -310,8 +311,17 @@ def test_joint_learns_one_model_of_all(gcn, box, tmp_path):
 # ------------------------------------------------------------------------------- trouble
 
 
-def test_divergence_is_told(gcn, box, tmp_path):
-    result = _train(gcn, box, tmp_path, "--set", "reconstruction.rate=1e30")
+def test_divergence_is_told(gcn, box, tmp_path, monkeypatch):
+    from gcn_cli.engine import Engine
+
+    sound = Engine.reconstruction
+
+    def broken(*words):
+        loss, gradient = sound(*words)
+        return loss * math.nan, gradient
+
+    monkeypatch.setattr(Engine, "reconstruction", broken)
+    result = _train(gcn, box, tmp_path)
     assert (result.exit_code, result.stdout) == (3, "")
     assert "error: learning diverged at size 1/2, reconstruction" in result.stderr
     assert "back to update" in result.stderr

@@ -264,7 +264,7 @@ def test_a_run_of_a_long_name_has_a_folder(tmp_path):
 
 def test_json_of_a_name_that_is_no_utf8_is_ascii_where_it_must_be(capsys):
     print_json({"file": Path(os.fsdecode(b"gr\xfcn-\xc3\xbc.png"))})
-    assert capsys.readouterr().out == '{\n  "file": "gr\\udcfcn-ü.png"\n}\n'
+    assert capsys.readouterr().out == '{"file": "gr\\udcfcn-ü.png"}\n'
 
 
 def test_what_cannot_be_held_is_not_tried():

@@ -12,6 +12,7 @@ from gcn_cli.engine import Machine
 from gcn_cli.errors import DeviceError, DivergenceError, GcnError
 from gcn_cli.images.files import load_image
 from gcn_cli.run.gallery import Gallery, draw, tiled
+from gcn_cli.run.origin import UNTOLD
 from gcn_cli.run.outputs import plan_outputs
 from gcn_cli.run.progress import NullProgress
 from gcn_cli.run.sampling import Frame, Request
@@ -91,6 +92,7 @@ def gallery(tmp_path):
             config=SimpleNamespace(name="plain", images=images),
             depth="8",
             material=None,
+            origin=UNTOLD,
         )
         asked = Request(*request)
         return Gallery(saved, asked, CPU, plan_outputs(saved, asked, target, "plain"))

@@ -185,7 +185,6 @@ def train(
     from gcn_cli.engine import choose_machine, describe, joined
     from gcn_cli.images.files import check_folder
     from gcn_cli.run.config import choose
-    from gcn_cli.run.experiment import Stop
     from gcn_cli.run.jobs import Wish
 
     if not dry_run:
@@ -207,9 +206,7 @@ def train(
         _tell_courses(courses)
     if skip_existing:
         courses = _without_finished(courses, out, machine, manner)
-    stop = Stop(deadline)
-    with stopping(stop):
-        _train_all(courses, out, machine, stop, manner)
+    _train_all(courses, out, machine, deadline, manner)
     _end(skipped, len(exemplars))
 
 
@@ -307,12 +304,27 @@ def _parse_crop(text: str) -> tuple[int, int, int, int]:
 
 
 def _train_all(
-    courses: list[Course], out: Path, machine: Machine, stop: Stop, manner: _Manner
+    courses: list[Course], out: Path, machine: Machine, deadline: float | None, manner: _Manner
 ) -> None:
+    from gcn_cli.run.experiment import Stop
+
+    stop = Stop(deadline)
+    with stopping(stop):
+        diverged = _trained(courses, out, machine, stop, manner)
+    if diverged:
+        raise DivergenceError(
+            f"{len(diverged)} of {len(courses)} models diverged: {', '.join(diverged)}"
+        )
+
+
+def _trained(
+    courses: list[Course], out: Path, machine: Machine, stop: Stop, manner: _Manner
+) -> list[str]:
+    """Learn one model after the other; the names of those that diverged."""
     from gcn_cli.run.experiment import train_job
     from gcn_cli.run.progress import make_progress
 
-    diverged = []
+    diverged: list[str] = []
     for number, course in enumerate(courses):
         name = course.job.name
         if stop.agreed(machine.ranks):
@@ -330,10 +342,7 @@ def _train_all(
                 raise
             say(f"error: {name}: {error}")
             diverged.append(name)
-    if diverged:
-        raise DivergenceError(
-            f"{len(diverged)} of {len(courses)} models diverged: {', '.join(diverged)}"
-        )
+    return diverged
 
 
 def _resume(
