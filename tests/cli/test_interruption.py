@@ -588,6 +588,14 @@ def test_a_picture_that_nobody_reads(run, end, code, said):
 
 
 @pytest.mark.slow
+def test_a_report_is_written_before_it_is_told(run, tmp_path):
+    report = tmp_path / "report"
+    told = _shell(f"$GCN inspect --ckpt {run()} --out {report} {_GONE.replace('2', '20')}")
+    assert (told.returncode, told.stderr) == (141, "")
+    assert (report / "filters.png").exists()
+
+
+@pytest.mark.slow
 def test_a_disk_quota_that_is_used_up(box, tmp_path):
     words = " ".join(map(str, _words(box, tmp_path / "runs", "--quiet")))
     told = _shell(f"ulimit -f 20; $GCN {words}")

@@ -211,6 +211,14 @@ def _texture(
     subject = texture.Subject(
         model, saved.observed, name, saved.fingerprint, saved.complete, records, saved.material
     )
+    paths: list[Path] = []
+    if out is not None:  # before anything is told: who listens may leave
+        if not figures.can_plot():
+            say("no curves: they need matplotlib; pip install 'gcn-cli[report]'")
+        try:
+            paths = write_report(subject, facts, out)
+        except OSError as error:
+            raise GcnError(f"cannot write pictures to {out}: {error.strerror}") from error
     if as_json:
         print_json({**texture.as_data(subject, facts), "origin": provenance(saved)})
     else:
@@ -219,14 +227,7 @@ def _texture(
             print_table(*table)
         for line in texture.sentences(subject, facts):
             typer.echo(line)
-    if out is None:
-        return []
-    if not figures.can_plot():
-        say("no curves: they need matplotlib; pip install 'gcn-cli[report]'")
-    try:
-        return write_report(subject, facts, out)
-    except OSError as error:
-        raise GcnError(f"cannot write pictures to {out}: {error.strerror}") from error
+    return paths
 
 
 def _check_levels(wanted: tuple[float, ...] | None, ladders: Iterable[Tensor]) -> None:
@@ -274,6 +275,8 @@ def _field(
     facts, drawn = sample_facts(saved, samples, machine, image) if samples else (None, None)
     density = examine_density(saved, machine, long, image, say)
     tables, lines = _tables(saved, field, training, energies), _lines(training, found, facts)
+    report = PaperReport(saved, tables, lines, density, records, found, drawn)
+    paths = [] if out is None else _draw(report, out)
     if as_json:
         told = _as_json(saved, field, training, energies, found, facts)
         print_json({**told, **density.as_data(), "origin": provenance(saved)})
@@ -284,8 +287,7 @@ def _field(
                 print_table(*table)
         for line in (*lines, *density.sentences()):
             typer.echo(line)
-    report = PaperReport(saved, tables, lines, density, records, found, drawn)
-    return [] if out is None else _draw(report, out)
+    return paths
 
 
 def _as_json(

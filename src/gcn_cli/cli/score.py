@@ -87,6 +87,8 @@ def score(
     pictures = [_read(saved, file) for file in files]
     judge = Judge(saved.model, machine, Settings(chains=n, seed=seed), saved.material is None)
     found = [judge.score(picture) for picture in pictures]
+    if odd is not None:
+        _paint(saved, pictures[0], machine, odd)  # before anything is told: who listens may leave
     if as_json:
         for file, one in zip(files, found, strict=True):
             print_json({**_data(file, one), "model": saved.fingerprint, "samples": n})
@@ -94,7 +96,6 @@ def score(
         for file, one in zip(files, found, strict=True):
             _print(file, one, alone=len(files) == 1)
     if odd is not None:
-        _paint(saved, pictures[0], machine, odd)
         typer.echo(str(odd), err=as_json)
 
 
