@@ -197,25 +197,38 @@ def test_lists_of_lists_are_counted_as_often_as_they_stand():
 # --------------------------------------------------------------------------------- pictures
 
 
-def _jpeg(side, claimed):
+def _jpeg(side, claimed, progressive=False):
     buffer = io.BytesIO()
-    Image.new("RGB", (side, side), (90, 120, 60)).save(buffer, "jpeg")
+    Image.new("RGB", (side, side), (90, 120, 60)).save(buffer, "jpeg", progressive=progressive)
     data = buffer.getvalue()
-    at = data.find(b"\xff\xc0") + 5
+    at = data.find(b"\xff\xc2" if progressive else b"\xff\xc0") + 5
     return data[:at] + claimed.to_bytes(2, "big") * 2 + data[at + 4 :]
 
 
-def test_a_picture_that_claims_more_than_its_bytes_hold_is_refused_unread(tmp_path, monkeypatch):
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_picture_that_claims_more_than_its_bytes_hold_is_refused_unopened(
+    progressive, tmp_path, monkeypatch
+):
     path = tmp_path / "claims.jpg"
-    path.write_bytes(_jpeg(64, 64))
+    path.write_bytes(_jpeg(64, 64, progressive))
     read_picture(path)  # control
-    path.write_bytes(_jpeg(64, 9400))
+    path.write_bytes(_jpeg(64, 9400, progressive))
 
     def never(*_):
-        raise AssertionError("it is decoded")
+        raise AssertionError("a decoder is given it")
 
-    monkeypatch.setattr(Image.Image, "load", never)
+    monkeypatch.setattr("gcn_cli.images.read.look", never)
+    monkeypatch.setattr(Image, "open", never)
     with pytest.raises(ImageError, match=r"9400x9400 px, which its \d+ bytes cannot hold"):
+        read_picture(path)
+
+
+def test_a_progressive_jpeg_of_too_many_pixels_is_refused_however_long_it_is(tmp_path):
+    path = tmp_path / "long.jpg"
+    path.write_bytes(_jpeg(64, 20000, progressive=True))
+    with path.open("rb+") as file:
+        file.truncate(20000**2 // 500)
+    with pytest.raises(ImageError, match="more than 200 megapixels, and can only be decoded whole"):
         read_picture(path)
 
 

@@ -21,6 +21,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from gcn_cli.errors import ImageError
+from gcn_cli.images.claims import check_claims
 from gcn_cli.images.colour import (
     Space,
     identity,
@@ -121,8 +122,8 @@ def _picture(raw: _Raw, path: Path, crop: Crop | None) -> Picture:
 
 
 def _raw(path: Path, role: Role, max_side: int, crop: Crop | None) -> _Raw:
-    with path.open("rb"):  # else a file that may not be read is told to be damaged
-        scan = look(path)
+    check_claims(path)
+    scan = look(path)
     if scan is not None:
         check_held(scan)
         part = _part(crop, scan.size, path)

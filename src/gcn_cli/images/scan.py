@@ -6,6 +6,9 @@ format invents pixels) are left out.
 
 from __future__ import annotations
 
+import contextlib
+import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,7 @@ import numpy as np
 import OpenImageIO as oiio
 
 from gcn_cli.errors import ImageError
+from gcn_cli.images.claims import check_whole
 from gcn_cli.images.picture import Array, Depth
 
 _FORMATS = frozenset(
@@ -31,11 +35,9 @@ _DEPTHS: dict[str, Depth] = {
     "double": "float",
 }
 _ROWS = 64  # read at once, of files in strips
-_JPEG = 8 * 64  # px that a byte holds, at most
-_DEFLATE = 1032  # bytes that a byte holds, at most
+_LONE = re.compile("[\ud800-\udfff]")  # what a byte of a name is to Python that is no UTF-8
 _MOST_BAND = 2**30  # bytes of rows that are read at once
 _WHOLE = frozenset({"gif", "jpeg2000", "jpegxl", "psd", "webp"})
-_MOST_WHOLE = 400_000_000  # px
 _BROKEN_DEPTH = frozenset({"pnm"})  # before version 3.2 it swaps the bytes of 16-bit samples
 
 
@@ -123,38 +125,40 @@ def look(path: Path) -> Scan | None:
 
 
 def check_held(scan: Scan) -> None:
-    """Refuse, before anything is decoded, what the file cannot hold or memory should not.
-
-    A JPEG spends a bit at least on every 8x8 px, PNG's compression a byte on every 1032.
+    """Refuse, before anything is decoded, what memory should not hold.
 
     Raises:
-        ImageError: it claims more than its bytes can hold; rows too long to be read in bands; too
-            many px of a format that is decoded whole.
+        ImageError: rows too long to be read in bands; too many px of a format that is decoded
+            whole.
     """
-    pixels, size = scan.width * scan.height, scan.path.stat().st_size
-    most = {"jpeg": _JPEG, "png": 8 * _DEFLATE}.get(scan.format)
-    if most is not None and pixels > most * size:
-        raise ImageError(
-            f"{scan.path} says that it has {scan.width}x{scan.height} px, which its {size} bytes "
-            "cannot hold: it is damaged"
-        )
     rows = scan.spec.tile_height or _ROWS
     if rows * scan.width * scan.spec.nchannels * scan.spec.format.size() > _MOST_BAND:
         raise ImageError(f"{scan.path} is refused: {rows} rows of it are more than 1 GiB")
-    if scan.format in _WHOLE and pixels > _MOST_WHOLE:
-        raise ImageError(
-            f"{scan.path} is refused: it has more than {_MOST_WHOLE // 1_000_000} megapixels, and "
-            f"{scan.format} is decoded whole"
-        )
+    if scan.format in _WHOLE:
+        check_whole(scan.path, scan.width * scan.height)
 
 
 def _opened(path: Path) -> Any:
     wanted = oiio.ImageSpec()
     wanted.attribute("oiio:UnassociatedAlpha", 1)
-    source = oiio.ImageInput.open(str(path), wanted)
+    with _named(path) as name:
+        source = oiio.ImageInput.open(name, wanted)
     if source is None:
         oiio.geterror()  # else it is printed when the process ends
     return source
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[str]:
+    """A name of a file that is UTF-8, as OpenImageIO wants it: its own, or a link's."""
+    name = str(path)
+    if name.isascii() or _LONE.search(name) is None:
+        yield name
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / f"file{_LONE.sub('', path.suffix)}"
+        link.symlink_to(path.resolve())
+        yield str(link)
 
 
 def read_scan(

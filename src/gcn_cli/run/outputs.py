@@ -30,6 +30,7 @@ from gcn_cli.run.sampling import REPEATS, Request
 NAME = "sample-{size}-seed{seed}"
 """How a sample in a folder is called, unless the user says otherwise."""
 _LONGEST = 230  # bytes of a file's name, which a suffix and the mark of a preview may follow
+_MOST_OF_NAME = 255  # bytes
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,4}", flags=re.IGNORECASE)
 
 
@@ -259,6 +260,9 @@ def check_new(
         UsageError: a file stands in the way.
         ImageError: a folder that cannot be written to.
     """
+    for file in files:
+        if len(os.fsencode(file.name)) > _MOST_OF_NAME:
+            raise UsageError(f"the name {file.name[:40]}... is longer than file systems allow")
     for parent in {file.parent for file in files}:
         check_folder(parent)
     learned = {path.resolve() for path in _learned_from(folder)}
