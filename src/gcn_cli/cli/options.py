@@ -68,11 +68,11 @@ def examples(*lines: str) -> str:
     return "\b\n" + "\n".join(("Examples:", *(f"  {line}" for line in lines)))
 
 
-def complete_preset(incomplete: str) -> list[str]:
-    """What a shell offers where a preset is named; where it offers nothing, files."""
+def complete_preset() -> list[str]:
+    """What a shell offers where a preset is named; where none fits, it offers files."""
     from gcn_cli.run.presets import preset_names
 
-    return [name for name in preset_names() if name.startswith(incomplete)]
+    return preset_names()
 
 
 def say(text: str, quiet: bool = False) -> None:
