@@ -114,7 +114,7 @@ def nearest(x: Tensor, known: Tensor) -> Tensor:
         best = torch.minimum(best, square.amin(1))
     h, w = (-(-n // STEP) for n in x.shape[-2:])
     whole = F.interpolate(best.view(1, 1, h, w), size=tuple(x.shape[-2:]), mode="bilinear")[0]
-    return blurred(whole, local.SMOOTH)
+    return local.smoothed(whole)
 
 
 def main() -> None:
@@ -142,7 +142,7 @@ def main() -> None:
                 pick = int(torch.randint(len(others), (1,), generator=draw))
                 x, mask = plant(unseen(whole), load_image(others[pick]), args.side, draw)
                 y = model.in_units(x[None])
-                found = law.oddity(local.features(model, y, machine))
+                found = law.map(local.features(model, y, machine))
                 base = nearest(x, seen(whole))
                 areas = {"map": roc_area(found, mask), "nearest patch": roc_area(base, mask)}
                 rows.append({"exemplar": image.stem, "kind": kind, **areas})

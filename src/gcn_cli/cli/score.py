@@ -65,8 +65,9 @@ def score(
     strange, at least 1 / (N + 1). A small share says that the model would hardly draw such a
     picture; the picture that it learned from may have one, where learning was short.
 
-    The map says where: black as usual, red, yellow and white as the local error of reconstruction
-    lies 1, 2, 3 and more deviations off that of the exemplar, at all levels together.
+    The map says where: the picture's local error of reconstruction, at all levels together, is so
+    many deviations odder than that of the exemplar: black up to 2, red at 4, yellow at 6, white
+    from 8. What is reconstructed too well is odd, too.
     """
     from gcn_cli.engine import choose_machine
     from gcn_cli.report.at_size import Settings

@@ -1,16 +1,15 @@
 """Where a picture is unlike what a model learned: a map of its oddity, pixel by pixel.
 
 D(x, s) - x = s^2 grad ln p_s(x) is what the model would change of the picture itself, no noise
-being added (Tweedie's formula; the paper's auto-encoder). Its size under narrow Gaussians is a
-figure of the place: large where no motif fits, small where there is too little to fit. Its
-logarithm at every size, level and width stands so many deviations off the exemplar's; the map is
-the root mean square of these, 1 over the exemplar itself. So both signs count. Noise would hide
-more than it tells: of eight draws the flaws of `benchmarks/flaws.py` are found less well.
+being added (Tweedie's formula; the paper's auto-encoder). Its square, hardly averaged, is a figure
+of the place: large where no motif fits, small where there is too little to fit. Its logarithm at
+every size and level stands so many deviations off the exemplar's; their root mean square, smoothed,
+is the oddity. So both signs count. Noise would hide more than it tells. The map says how many
+deviations the oddity lies above that of the exemplar: 0 is usual.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,17 +23,16 @@ from gcn_cli.texture.draw import Model
 
 LEVELS = (0.5, 0.25, 0.12, 0.06)
 """Noise levels that say most of a place."""
-WIDTHS = (1.0, 3.0)
-"""Deviations, px of each size, of the Gaussians under which errors are averaged."""
-POWER = 3
-"""Of errors that are averaged: more than a square, for flaws may be thin."""
-SMOOTH = 8.0
+WIDTH = 1.0
+"""Deviation, px of each size, of the Gaussian under which squared errors are averaged."""
+SMOOTH = 10.0
 """Deviation, px, of the Gaussian that the map lies under in the end."""
-_FLOOR = 1e-6  # of an averaged power, whose logarithm is taken
+_FLOOR = 1e-6  # of an averaged square, whose logarithm is taken
+_LEAST = 1e-6  # deviation
 
 
 def features(model: Model, picture: Tensor, machine: Machine) -> Tensor:
-    """Log local errors (L, H, W), by level and width, of a picture (1, C, H, W).
+    """Log local errors (L, H, W), by size and level, of a picture (1, C, H, W).
 
     In units of contrast.
     """
@@ -44,49 +42,63 @@ def features(model: Model, picture: Tensor, machine: Machine) -> Tensor:
         wanted = wanted or measure.nearest_levels(size.levels, None)
         work = AtSize(model, index, machine, Settings(), wanted, measure.WINDOW)
         for error in work.errors(picture):
-            power = error[0].abs().pow(POWER).mean(0, keepdim=True)
-            told += [_local(power, width, picture.shape[-2:]) for width in WIDTHS]
+            square = measure.blurred(error.square().mean(1), WIDTH)
+            logs = square.clamp_min(_FLOOR).log()[None]
+            told.append(F.interpolate(logs, size=picture.shape[-2:], mode="bilinear")[0])
     return torch.cat(told)
-
-
-def _local(power: Tensor, width: float, size: Sequence[int]) -> Tensor:
-    """The logarithm (1, H, W) of a map (1, h, w) of a size, at full size."""
-    logs = measure.blurred(power, width).clamp_min(_FLOOR).log()
-    return F.interpolate(logs[None], size=tuple(size), mode="bilinear", align_corners=False)[0]
 
 
 @dataclass(frozen=True)
 class Usual:
-    """Mean and deviation (L,) of the exemplar's features."""
+    """Mean and deviation of the exemplar's features, (L,), and of its oddity."""
 
-    mean: Tensor
-    deviation: Tensor
+    features: tuple[Tensor, Tensor]
+    oddity: tuple[float, float]
 
-    def oddity(self, found: Tensor) -> Tensor:
-        """The map (1, H, W) of features (L, H, W): root mean square deviations off, smoothed."""
-        z = (found - self.mean[:, None, None]) / self.deviation[:, None, None]
-        return measure.blurred(z.square().mean(0, keepdim=True).sqrt(), SMOOTH)
+    def map(self, found: Tensor) -> Tensor:
+        """The map (1, H, W) of features (L, H, W)."""
+        mean, deviation = self.oddity
+        return (_oddity(found, *self.features) - mean) / deviation
+
+
+def _oddity(found: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Root mean square deviations off (1, H, W) of features (L, H, W), smoothed."""
+    z = (found - mean[:, None, None]) / deviation[:, None, None]
+    return smoothed(z.square().mean(0, keepdim=True).sqrt())
+
+
+def smoothed(found: Tensor) -> Tensor:
+    """A map (1, H, W) under a Gaussian; beyond the frame is what the picture has in the middle.
+
+    Renormalised there, as `measure.blurred` does, the map would be of fewer pixels and restless.
+    """
+    reach = round(3 * SMOOTH)
+    around = F.pad(found, (reach,) * 4, value=float(found.median()))
+    return measure.blurred(around, SMOOTH)[:, reach:-reach, reach:-reach]
 
 
 def usual_of(model: Model, observed: Tensor, machine: Machine) -> Usual:
     """The law of features of pictures (N, C, H, W), in units of contrast, that were learned."""
     seen = middle(observed).to(machine.device)
-    flat = torch.cat([features(model, one[None], machine).flatten(1) for one in seen], 1)
-    return Usual(flat.mean(1), flat.std(1).clamp_min(_FLOOR))
+    found = torch.stack([features(model, one[None], machine) for one in seen])
+    flat = found.transpose(0, 1).flatten(1)
+    law = flat.mean(1), flat.std(1).clamp_min(_LEAST)
+    own = torch.stack([_oddity(one, *law) for one in found])
+    return Usual(law, (float(own.mean()), max(float(own.std()), _LEAST)))
 
 
 def oddity_map(model: Model, observed: Tensor, picture: Tensor, machine: Machine) -> Tensor:
-    """The map (1, H, W) of a picture (C, H, W) in units of contrast, 1 being usual.
+    """The map (1, H, W) of a picture (C, H, W) in units of contrast, 0 being usual.
 
     ``observed`` (N, C, H, W) in grey levels is what the model learned from.
     """
     law = usual_of(model, model.in_units(observed), machine)
-    return law.oddity(features(model, picture[None].to(machine.device), machine)).cpu()
+    return law.map(features(model, picture[None].to(machine.device), machine)).cpu()
 
 
 def heat(oddity: Tensor) -> Tensor:
-    """A map (1, H, W) as a picture (3, H, W): black at 1 and below; red, yellow, white above.
+    """A map (1, H, W) as a picture (3, H, W): black at 2 and below; red, yellow, white above.
 
-    Each of the three is full one unit after the one before it.
+    Each of the three is full two units after the one before it.
     """
-    return torch.cat([(oddity - 1 - k).clamp(0, 1) for k in range(3)]) * 255
+    return torch.cat([(oddity / 2 - 1 - k).clamp(0, 1) for k in range(3)]) * 255
