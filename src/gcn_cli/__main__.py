@@ -21,7 +21,6 @@ def main() -> None:
         code = READER_LEFT
     except Exception as error:
         code = _told(error)
-        drop_results()  # what is left may be what failed
     sys.exit(code)
 
 

@@ -202,6 +202,18 @@ def test_runs_killed_at_random_moments_are_the_runs_that_never_were(tmp_path):
 # ---------------------------------------------------------------------------------- signals
 
 
+@pytest.fixture
+def heard():
+    """Signals as in a terminal: `nohup` and shells ignore some for what they start."""
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in usual.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heard")
 def test_the_second_signal_kills_unless_it_is_the_same_request(monkeypatch):
     died = []
     monkeypatch.setattr("gcn_cli.cli.signals.signal.raise_signal", died.append)
@@ -224,20 +236,18 @@ def test_the_second_signal_kills_unless_it_is_the_same_request(monkeypatch):
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
+@pytest.mark.usefixtures("heard")
 def test_a_closed_terminal_is_a_request_unless_nohup_was_asked_for(monkeypatch):
     monkeypatch.setattr("os.write", _full)  # the terminal is gone
-    stop, usual = Stop(), signal.getsignal(signal.SIGHUP)
+    stop = Stop()
     with stopping(stop):
         os.kill(os.getpid(), signal.SIGHUP)
     assert stop.signal_exit_code == 129
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        stop = Stop()
-        with stopping(stop):
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert stop.signal_exit_code is None
-    finally:
-        signal.signal(signal.SIGHUP, usual)
+    stop = Stop()
+    with stopping(stop):
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert stop.signal_exit_code is None
 
 
 def test_a_signal_before_the_first_update_stops_at_once(gcn, box, tmp_path, monkeypatch, trained):
@@ -267,6 +277,7 @@ def _until(happened):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_a_signal_saves_although_nobody_reads(box, tmp_path, process, number):
     """As in a pipeline, whose other end the same Ctrl-C or closed terminal ends."""
@@ -283,6 +294,7 @@ def test_a_signal_saves_although_nobody_reads(box, tmp_path, process, number):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("heard")
 def test_a_second_ctrl_c_kills_in_the_midst_of_an_update(box, tmp_path, process):
     endless = ("--set", "learning.steps=100000")
     running = process(*_words(box, tmp_path, *endless))
