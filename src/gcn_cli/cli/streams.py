@@ -12,8 +12,6 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-import typer
-
 from gcn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +49,8 @@ def settle_streams() -> None:
 
 def print_result(text: str) -> None:
     """A result of work that goes on, and is kept, even if nobody reads of it any more."""
+    import typer  # here, so that Ctrl-C while it loads is heard in `main`
+
     try:
         typer.echo(text)
     except BrokenPipeError:
