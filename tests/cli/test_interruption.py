@@ -68,7 +68,7 @@ def killed(gcn, box, tmp_path, monkeypatch):
     def train(lines, *more, config="plain"):
         left = [lines]
 
-        def note(self, record, real=None):
+        def note(self, record):
             left[0] -= 1
             if left[0] < 0:
                 raise Killed
@@ -80,7 +80,7 @@ def killed(gcn, box, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(Desk, "note", note)
             with pytest.raises(Killed):
-                raise gcn(*_words(box, tmp_path, *more, config=config)).exception
+                gcn(*_words(box, tmp_path, *more, config=config))
         return tmp_path / "00000-ash"
 
     return train
@@ -97,6 +97,28 @@ def test_a_run_killed_before_its_first_update_goes_on_with_equal_bits(gcn, train
     assert (result.exit_code, result.stdout) == (0, f"{run}\n"), result.stderr
     assert _equal(run, trained[config])
     assert _told(run) == _told(trained[config])
+
+
+@pytest.mark.parametrize(
+    ("config", "more", "done"),
+    [("plain", "learning.updates=8", 8), ("texture", "likelihood.finer_updates=4", 66)],
+)
+def test_an_extended_run_that_was_killed_goes_on_to_its_new_end(
+    gcn, run, monkeypatch, config, more, done
+):
+    folder = run(config)
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gcn_cli.run.desk.Desk.note", die)
+        with pytest.raises(Killed):
+            gcn("train", "--resume", folder, "--set", more)
+    result = gcn("train", "--resume", folder)
+    assert result.exit_code == 0, result.stderr
+    assert "complete already" not in result.stderr
+    assert _told(folder)[-1]["done"] == done
 
 
 def test_what_was_saved_before_the_first_update_can_be_drawn_from(gcn, killed):

@@ -128,6 +128,8 @@ def resume_job(
             return TrainResult(folder, complete=True, already=True, more=course.more)
         if held:
             clear_scratch(folder)
+        if config is not None:
+            save(folder, course, state)  # so that it goes on under this config from now on
         _tidy_metrics(folder / "metrics.jsonl", course.done(state), progress)
         with writing(folder):
             atomic_write_text(folder / "config.yaml", dump(course.config))
