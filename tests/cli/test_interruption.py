@@ -585,7 +585,7 @@ def test_a_run_of_which_nobody_reads_goes_on(box, tmp_path, trained):
     assert _equal(tmp_path / "00000-ash", trained["plain"])
 
 
-_GONE = "| { exec 0<&-; sleep 2; }"
+_GONE = "| true"  # it has ended before anything is written
 
 
 @pytest.mark.parametrize(
@@ -609,7 +609,7 @@ def test_streams_that_nobody_reads(line, code, said):
 @pytest.mark.parametrize(
     ("end", "code", "said"),
     [
-        (_GONE.replace("2", "20"), 141, ""),
+        (_GONE, 141, ""),
         (">&-", 2, "error: -o - writes to stdout, and stdout is closed\n"),
         (">/dev/full", 1, "error: a file or stdout: No space left on device"),
     ],
@@ -624,7 +624,7 @@ def test_a_picture_that_nobody_reads(run, end, code, said):
 @pytest.mark.slow
 def test_a_report_is_written_before_it_is_told(run, tmp_path):
     report = tmp_path / "report"
-    told = _shell(f"$GCN inspect --ckpt {run()} --out {report} {_GONE.replace('2', '20')}")
+    told = _shell(f"$GCN inspect --ckpt {run()} --out {report} {_GONE}")
     assert (told.returncode, told.stderr) == (141, "")
     assert (report / "filters.png").exists()
 
