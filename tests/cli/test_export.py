@@ -103,6 +103,15 @@ def test_an_export_can_have_a_note_of_its_own(gcn, noted, tmp_path):
     assert "gcn:note" not in text_of(tmp_path / "a.png")
 
 
+def test_a_mixture_carries_the_notes_of_all_its_models(gcn, trained, tmp_path):
+    paths = [tmp_path / f"{note}.safetensors" for note in ("one", "two")]
+    for path in paths:
+        gcn("export", trained["texture"], "-o", path, "--note", path.stem)
+    told = gcn("mix", *paths, "--size", 32, "-o", tmp_path / "a.png", "--quiet")
+    assert told.exit_code == 0, told.stderr
+    assert text_of(tmp_path / "a.png")["gcn:note"] == "one; two"
+
+
 @pytest.mark.parametrize("name", ["plain", "texture"])
 def test_a_model_tells_its_note_and_hash_on_a_terminal(gcn, trained, name):
     told = gcn("inspect", "--ckpt", trained[name]).stdout

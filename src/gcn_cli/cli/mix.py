@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,6 +88,7 @@ def mix(
     from gcn_cli.engine import choose_machine
     from gcn_cli.run.checkpoint import load_checkpoint
     from gcn_cli.run.gallery import Gallery, draw
+    from gcn_cli.run.origin import joined
     from gcn_cli.run.outputs import check_new, plan_outputs, run_stem
     from gcn_cli.run.progress import make_progress
     from gcn_cli.run.texture_mixing import BLENDS, MixArtist, check_mixable, parse_part
@@ -113,7 +115,8 @@ def mix(
     outputs, request, kept = left_to_draw(outputs, request, skip_existing, quiet)
     given = [] if share is None else [share]
     check_new(outputs.every(), folder, overwrite or skip_existing, given)
-    gallery = Gallery(every[0], request, machine, outputs)
+    told = replace(every[0], origin=joined([saved.origin for saved in every]))
+    gallery = Gallery(told, request, machine, outputs)
     batch = artist.batch(request, machine, None)
     for number, picture in draw(artist, request, machine, make_progress(quiet), batch):
         gallery.add(number, picture)

@@ -136,6 +136,7 @@ def facts() -> dict[str, object]:
         "triton": importlib.util.find_spec("triton") is not None,
         "extra_report": importlib.util.find_spec("matplotlib") is not None,
         "extra_video": importlib.util.find_spec("imageio") is not None,
+        "extra_tensorboard": importlib.util.find_spec("tensorboard") is not None,
     }
 
 

@@ -24,8 +24,11 @@ _SUM, _TENSOR = "sha256", "tensor"
 
 def is_export(path: Path) -> bool:
     """Whether a file begins as safetensors do: eight bytes of the header's length, the header."""
-    with path.open("rb") as file:
-        start = file.read(9)
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError:
+        return False
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ def new_origin(sources: Sequence[Path], note: str) -> Origin:
     ]
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     return Origin(tuple(names), today, __version__, note)
+
+
+def joined(origins: Sequence[Origin]) -> Origin:
+    """The first, with the notes of all: a picture drawn from several models is under each."""
+    notes = dict.fromkeys(origin.note for origin in origins if origin.note)
+    return replace(origins[0], note="; ".join(notes))
 
 
 def check_note(note: str) -> str:
