@@ -26,7 +26,7 @@ from gcn_cli.run.rundir import read_jsonl
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 SHARED = ("--set", "reconstruction.batch=3", "--set", "likelihood.chains=2", "--precision", "fp32")
-LONG = ("--set", "reconstruction.updates=100000")
+LONG = ("--set", "reconstruction.updates=100000", "--set", "output.checkpoint_every=100")
 
 
 @pytest.fixture
@@ -182,6 +182,8 @@ def test_two_processes_draw_the_files_that_one_draws(torchrun, gcn, box, tmp_pat
 def test_a_killed_process_ends_the_run_and_nothing_is_lost(victim, torchrun, gcn, box, tmp_path):
     running = torchrun(*_train(box, tmp_path, *LONG))
     run = _saved(tmp_path, running)
+    while read_jsonl(run / "metrics.jsonl")[-1]["done"] % 100 == 0:  # nothing new to lose yet
+        time.sleep(0.01)
     os.kill(_worker(running.pid, victim), signal.SIGKILL)
     out, err = running.communicate(timeout=120)
     assert running.returncode == 1
