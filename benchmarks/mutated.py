@@ -146,7 +146,7 @@ def _control(number: int) -> Callable[[], Any]:
     return {
         -1: lambda: 1 // 0,
         -2: lambda: time.sleep(10**6),
-        -3: lambda: bytearray(3 * 2**30).count(1),
+        -3: lambda: len(bytearray(b"x") * ((MEBIBYTES + 64) * 2**20)),
         -4: os.abort,
     }[number]
 

@@ -288,29 +288,31 @@ def test_what_cannot_be_held_is_not_tried():
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "told"),
     [
-        ["synthesize", "--ckpt", ""],
-        ["synthesize", "--ckpt="],
-        ["train", "--images", "a.png", "--out", ""],
-        ["train", "--images", ""],
-        ["config", "validate", ""],
-        ["synthesize", "--ckpt", "a", "--temperature", "inf"],
-        ["synthesize", "--ckpt", "a", "--temperature", "nan"],
-        ["synthesize", "--ckpt", "a", "--n", "1000000000"],
-        ["synthesize", "--ckpt", "a", "--seed", "9" * 5000],
-        ["synthesize", "--ckpt", "a", "--size", "²x²"],
-        ["train", "--images", "a.png", "--crop", "²,0,9,9"],
-        ["train", "--images", "a.png", "--config", "/dev/zero"],
-        ["train", "--images", "a.png", "--set", "a." * 5000 + "b=1"],
+        (["synthesize", "--ckpt", ""], "--ckpt was given nothing"),
+        (["synthesize", "--ckpt="], "--ckpt was given nothing"),
+        (["train", "--images", "a.png", "--out", ""], "--out was given nothing"),
+        (["train", "--images", ""], "--images was given nothing"),
+        (["config", "validate", ""], "an argument is empty"),
+        (["synthesize", "--ckpt", "a", "--temperature", "inf"], "--temperature"),
+        (["synthesize", "--ckpt", "a", "--temperature", "nan"], "--temperature"),
+        (["likelihood", "a.png", "--ckpt", "a", "--lowest", "nan"], "--lowest"),
+        (["synthesize", "--ckpt", "a", "--n", "1000000000"], "--n"),
+        (["synthesize", "--ckpt", "a", "--seed", "9" * 5000], "--seed"),
+        (["synthesize", "--ckpt", "a", "--size", "²x²"], "a size reads like"),
+        (["train", "--images", "a.png", "--crop", "²,0,9,9"], "a crop reads like"),
+        (["train", "--images", "a.png", "--config", "/dev/zero"], "is not a regular file"),
+        (["train", "--images", "a.png", "--set", "a." * 5000 + "b=1"], "no key of 5001 parts"),
     ],
-    ids=lambda words: " ".join(words)[:50],
+    ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
 )
-def test_hostile_words_are_refused(words, tmp_path, monkeypatch):
+def test_hostile_words_are_refused(words, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.new("L", (64, 64)).save("a.png")
     result = CliRunner().invoke(app, words, prog_name="gcn")
     assert result.exit_code == 2, result.output
     assert isinstance(result.exception, SystemExit)
     assert result.stdout == ""
+    assert told in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

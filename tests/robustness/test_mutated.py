@@ -24,16 +24,16 @@ def mutated() -> ModuleType:
 
 @pytest.mark.slow
 def test_damaged_and_hostile_files_are_read_or_refused(mutated, tmp_path):
-    outcomes = mutated.survey(tmp_path, 1, range(200))
+    outcomes = mutated.survey(tmp_path, 1, range(120))
     assert [one for one in outcomes if one.fault] == []
     assert {one.door for one in outcomes} == {
         *("image", "mask", "yaml", "set", "checkpoint", "size", "line")
     }
     refused = sum(one.told != "read" for one in outcomes)
-    assert 100 < refused < 200  # the doors are open to what is sound
+    assert 60 < refused < 120  # the doors are open to what is sound
 
 
 @pytest.mark.slow
 def test_every_kind_of_fault_is_seen(mutated, tmp_path):
-    outcomes = mutated.survey(tmp_path, 0, list(mutated.CONTROLS), seconds=1.0)
+    outcomes = mutated.survey(tmp_path, 0, list(mutated.CONTROLS), seconds=1.5)
     assert [one.fault for one in outcomes] == list(mutated.CONTROLS.values())

@@ -234,7 +234,7 @@ def _space(path: Path, profile: bytes | None, role: Role) -> tuple[Space | None,
 
 def _by_pillow(picture: Image.Image, path: Path, role: Role) -> _Raw:
     profile = picture.info.get("icc_profile")
-    picture = ImageOps.exif_transpose(picture)
+    ImageOps.exif_transpose(picture, in_place=True)  # of a large picture a copy is too many
     space, notes = _space(path, profile, role)
     if picture.mode.startswith("I"):
         return _Raw(_integers(np.asarray(picture), path), None, "16", space, notes)
@@ -249,7 +249,11 @@ def _by_pillow(picture: Image.Image, path: Path, role: Role) -> _Raw:
         picture = picture.convert("RGB").getchannel("R") if grey else picture.convert("RGB")
     if profile and space is None and not notes and role == "colour":
         picture, notes = _by_tables(picture, profile)
-    return _Raw(_samples(picture.convert("L" if grey else "RGB")), alpha, "8", space, notes)
+    return _Raw(_samples(_in_mode(picture, "L" if grey else "RGB")), alpha, "8", space, notes)
+
+
+def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def _samples(picture: Image.Image) -> Array:
