@@ -136,6 +136,11 @@ def _saved(out: Path, running: subprocess.Popen[str]) -> Path:
     return found[0].parent
 
 
+def _done(run: Path) -> int:
+    """Updates that a run has told of."""
+    return max((record["done"] for record in read_jsonl(run / "metrics.jsonl")), default=0)
+
+
 def _worker(launcher: int, number: int) -> int:
     """The process that the launcher gave that number."""
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
@@ -182,7 +187,8 @@ def test_two_processes_draw_the_files_that_one_draws(torchrun, gcn, box, tmp_pat
 def test_a_killed_process_ends_the_run_and_nothing_is_lost(victim, torchrun, gcn, box, tmp_path):
     running = torchrun(*_train(box, tmp_path, *LONG))
     run = _saved(tmp_path, running)
-    while read_jsonl(run / "metrics.jsonl")[-1]["done"] % 100 == 0:  # nothing new to lose yet
+    while _done(run) % 100 == 0:  # nothing new to lose yet
+        assert running.poll() is None, running.stderr.read()
         time.sleep(0.01)
     os.kill(_worker(running.pid, victim), signal.SIGKILL)
     out, err = running.communicate(timeout=120)
@@ -206,7 +212,7 @@ def test_a_signal_to_the_launcher_saves_once_and_two_go_on_from_one(torchrun, gc
     run = tmp_path / "00000-ash"
     before = load_checkpoint(run).state.update
     running = torchrun("train", "--resume", run)
-    while read_jsonl(run / "metrics.jsonl")[-1]["done"] <= before:
+    while _done(run) <= before:
         assert running.poll() is None, running.stderr.read()
         time.sleep(0.05)
     running.send_signal(signal.SIGTERM)
