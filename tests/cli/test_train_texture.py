@@ -328,6 +328,17 @@ def test_divergence_is_told(gcn, box, tmp_path, monkeypatch):
     assert "diverged" in read_jsonl(tmp_path / "00000-ash" / "metrics.jsonl")[-1]["event"]
 
 
+def test_samples_that_are_no_pictures_are_divergence(gcn, box, tmp_path, monkeypatch):
+    def lost(*_):
+        return [torch.full((3, 8, 8), math.nan)]
+
+    monkeypatch.setattr("gcn_cli.run.texture_course.TextureCourse.pictures", lost)
+    result = _train(gcn, box, tmp_path)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "error: samples are not finite after" in result.stderr
+    assert load_checkpoint(tmp_path / "00000-ash").state.update > 0
+
+
 @pytest.mark.parametrize(
     ("function", "knobs"),
     [

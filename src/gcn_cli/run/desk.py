@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from gcn_cli.engine import Machine, is_out_of_memory
-from gcn_cli.errors import GcnError
+from gcn_cli.errors import DivergenceError, GcnError
 from gcn_cli.images.files import atomic_write_text, save_png
 from gcn_cli.images.sheets import image_grid
 from gcn_cli.run.board import Board
@@ -121,9 +123,18 @@ class Desk:
             self._board.add(record)
 
     def show(self, state: State) -> None:
-        """Write a grid of samples."""
+        """Write a grid of samples.
+
+        Raises:
+            DivergenceError: they are no pictures any more.
+        """
         with self._spared("samples"):
             grid = image_grid(self.course.job.shown(self.course.pictures(state, self.machine)))
+            if not bool(torch.isfinite(grid).all()):
+                done = self.course.done(state)
+                raise DivergenceError(
+                    f"samples are not finite after {done} updates; lower the rate"
+                )
             save_png(self.folder / f"samples-{self.course.done(state):06d}.png", grid)
             self._board.show(grid, self.course.done(state))
 
