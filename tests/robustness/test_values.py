@@ -119,7 +119,7 @@ def test_a_value_of_any_kind_is_taken_within_bounds_or_refused(key, value):
 
 
 @pytest.mark.parametrize("key", [k.path for k in keys_of(KINDS["texture"])])
-@pytest.mark.parametrize("value", ["1e308", "1" + "0" * 35, ".inf", ".nan", "-1"])
+@pytest.mark.parametrize("value", ["1e308", "1" + "0" * 20, ".inf", ".nan", "-1"])
 def test_no_number_is_without_end(key, value):
     for preset in ("texture",):
         with pytest.raises(ConfigError) as caught:

@@ -86,7 +86,7 @@ class Reconstruction(Part):
         default=24, ge=1, le=2048, description="rim of a crop that does not count, px"
     )
     rate: float = Field(
-        default=8e-3, gt=0, le=1e30, description="Muon's learning rate at its height"
+        default=8e-3, gt=0, le=10, description="Muon's learning rate at its height"
     )
 
     @model_validator(mode="after")
