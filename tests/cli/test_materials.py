@@ -187,6 +187,7 @@ def test_a_masked_material_is_learned_and_inspected(gcn, box, slate, tmp_path):
     assert 0 < json.loads(told.stdout)["image"]["usable"] < 1
 
 
+@pytest.mark.slow
 def test_maps_are_compared_where_all_are_known(gcn, tmp_path):
     for folder in ("slate", "whole"):
         _write_maps(tmp_path / folder, side=128)
@@ -237,6 +238,7 @@ def test_what_is_planned_tells_the_maps(gcn, box, slate):
     assert "color (3), normal (2), roughness (1), metalness (constant), height (1)" in result.stderr
 
 
+@pytest.mark.slow
 def test_maps_are_compared_one_by_one_and_with_one_another(gcn, tmp_path):
     slate = tmp_path / "slate"
     _write_maps(slate, 0, 128)

@@ -66,6 +66,7 @@ def test_filters_see_all_that_is_known_and_nothing_else():
     torch.testing.assert_close(told, whole[:, seen], rtol=1e-4, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_what_is_known():
     image, sample = noise(1), noise(2)[None]
     whole = evaluate_texture(image, sample).as_dict()

@@ -85,9 +85,7 @@ class Reconstruction(Part):
     margin: int = Field(
         default=24, ge=1, le=2048, description="rim of a crop that does not count, px"
     )
-    rate: float = Field(
-        default=8e-3, gt=0, le=10, description="Muon's learning rate at its height"
-    )
+    rate: float = Field(default=8e-3, gt=0, le=10, description="Muon's learning rate at its height")
 
     @model_validator(mode="after")
     def _inside(self) -> Reconstruction:
