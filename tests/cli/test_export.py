@@ -59,6 +59,20 @@ def test_a_checkpoint_alone_is_all_that_sampling_needs(gcn, trained, tmp_path, n
     assert alone.read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
+def test_a_model_with_snapshots_is_exported_into_a_new_folder(gcn, box, tmp_path):
+    told = gcn(
+        *("train", "--images", box / "images" / "ash.png", "--config", box / "plain.yaml"),
+        *("--set", "learning.updates=2", "--set", "learning.path_every=1", "--out", tmp_path),
+    )
+    model, run = tmp_path / "new" / "folder" / "a.safetensors", told.stdout.strip()
+    told = gcn("export", run, "-o", model)
+    assert (told.exit_code, told.stdout) == (0, f"{model}\n"), told.exception
+    words = ("--size", 32, "--quiet", "-o")
+    for path, picture in ((model, "a.png"), (run, "b.png")):
+        assert gcn("synthesize", "--ckpt", path, *words, tmp_path / picture).exit_code == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 def test_by_default_an_export_lies_beside_its_checkpoint_and_replaces_nothing(gcn, run, tmp_path):
     folder = run()
     path = folder / "model.safetensors"

@@ -7,10 +7,12 @@ other programs `gcn_cli.run.export` writes the same without the state of learnin
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import stat
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     buffer = io.BytesIO()
     torch.save(_pack(checkpoint), buffer)
-    _write(path, buffer.getvalue())
+    with writing(path):
+        atomic_write_bytes(path, buffer.getvalue())
 
 
 def export_checkpoint(path: Path, checkpoint: Checkpoint, card: str) -> None:
@@ -97,14 +100,18 @@ def export_checkpoint(path: Path, checkpoint: Checkpoint, card: str) -> None:
         GcnError: the disk refuses.
     """
     data = {**_pack(replace(checkpoint, state=None)), "card": card}
-    _write(path, export.to_bytes(data))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_bytes(path, export.to_bytes(data))
 
 
-def _write(path: Path, content: bytes) -> None:
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the disk refuses, in a sentence."""
     try:
-        atomic_write_bytes(path, content)
+        yield
     except OSError as error:
-        raise GcnError(f"cannot write {path}: {error.strerror}") from error
+        raise GcnError(f"cannot write {error.filename or path}: {error.strerror}") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from gcn_cli.engine import Machine, is_out_of_memory
-from gcn_cli.errors import DivergenceError, GcnError
+from gcn_cli.errors import DivergenceError
 from gcn_cli.images.files import atomic_write_text, save_png
 from gcn_cli.images.sheets import image_grid
 from gcn_cli.run.board import Board
-from gcn_cli.run.checkpoint import Checkpoint, save_checkpoint
+from gcn_cli.run.checkpoint import Checkpoint, save_checkpoint, writing
 from gcn_cli.run.config import dump
 from gcn_cli.run.course import Course, State
 from gcn_cli.run.jobs import Job
@@ -49,15 +49,6 @@ def open_folder(
         atomic_write_text(folder / "config.yaml", dump(config))
         write_meta(folder, list(argv) or sys.argv, {**extra, **told})
         save_png(folder / "reals.png", image_grid(job.shown(list(job.observed[:_REALS]))))
-
-
-@contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """What the disk refuses, in a sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise GcnError(f"cannot write {error.filename or folder}: {error.strerror}") from error
 
 
 def save(folder: Path, course: Course, state: State) -> None:

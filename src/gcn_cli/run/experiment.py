@@ -19,11 +19,11 @@ from typing import Any
 from gcn_cli.engine import Machine, Ranks, is_out_of_memory
 from gcn_cli.errors import CheckpointError, DeviceError, DivergenceError, Interrupted, PeerError
 from gcn_cli.images.files import atomic_write_text
-from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, load_learning
+from gcn_cli.run.checkpoint import Checkpoint, load_checkpoint, load_learning, writing
 from gcn_cli.run.clock import Clock, clock_text
 from gcn_cli.run.config import dump
 from gcn_cli.run.course import Course, State, Told
-from gcn_cli.run.desk import Desk, open_folder, save, writing
+from gcn_cli.run.desk import Desk, open_folder, save
 from gcn_cli.run.kinds import open_course
 from gcn_cli.run.lock import locked
 from gcn_cli.run.progress import Progress
