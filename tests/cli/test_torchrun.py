@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -16,12 +17,13 @@ import torch
 from gcn_cli.cli.launched import check_verb, one_voice, rank
 from gcn_cli.cli.train import _tell_idle
 from gcn_cli.engine import Machine, Ranks
-from gcn_cli.errors import UsageError
+from gcn_cli.errors import DivergenceError, GcnError, UsageError
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.run.config import choose
-from gcn_cli.run.experiment import Stop
+from gcn_cli.run.experiment import Stop, train_job
 from gcn_cli.run.jobs import load_jobs
 from gcn_cli.run.kinds import open_course
+from gcn_cli.run.progress import make_progress
 from gcn_cli.run.rundir import read_jsonl
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -92,6 +94,26 @@ def test_what_one_process_is_asked_all_do(together):
         return told
 
     assert together(2, ask) == [[(False, None), (True, None), (True, 143)]] * 2
+
+
+def test_samples_that_are_no_pictures_are_divergence_in_all_processes(
+    together, box, tmp_path, monkeypatch
+):
+    def lost(*_):
+        return [torch.full((3, 8, 8), math.nan)]
+
+    monkeypatch.setattr("gcn_cli.run.texture_course.TextureCourse.pictures", lost)
+    config = choose(str(box / "texture.yaml"), None, ["reconstruction.batch=2"])
+    course = open_course(config, load_jobs(config, box / "images" / "ash.png")[0])
+
+    def learn(ranks):
+        machine = Machine(torch.device("cpu"), ranks=ranks)
+        try:
+            train_job(course, tmp_path, machine, make_progress(True), Stop())
+        except GcnError as error:
+            return type(error)
+
+    assert together(2, learn) == [DivergenceError] * 2  # else one goes on with the next picture
 
 
 # ------------------------------------------------------------------------- the launcher itself

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +250,7 @@ def _run(desk: Desk, stop: Stop) -> TrainResult:
             if complete or ending or due:
                 desk.keep(state)
             if complete or _due(output.grid_every, last, beat):
-                desk.show(state)
+                desk.machine.ranks.every(partial(desk.show, state))  # all hear of a divergence
             left = {"left": clock_text(clock.left(course.ahead(state)))}
             progress.update(course.done(state), {**told.shown, **left})
             if told.event:
@@ -268,11 +269,14 @@ def _run(desk: Desk, stop: Stop) -> TrainResult:
 
 def _follow(course: Course, begun: State, machine: Machine, stop: Stop) -> bool:
     """Learn beside the process that tells and writes; whether the plan was fulfilled."""
-    state = begun
+    state, beat = begun, course.beats(begun)
     try:
         for now, _ in course.learn(begun, machine):
-            state = now
-            if stop.agreed(machine.ranks):
+            state, last, beat = now, beat, course.beats(now)
+            ending = stop.agreed(machine.ranks)
+            if course.complete(state) or _due(course.config.output.grid_every, last, beat):
+                machine.ranks.every(lambda: None)  # the first process draws: they may diverge
+            if ending:
                 break
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
