@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from gcn_cli import __version__
 from gcn_cli.images.files import load_image, save_png
 from gcn_cli.run.checkpoint import load_checkpoint
 
@@ -132,7 +133,9 @@ def test_without_a_model_one_is_learned_from_what_is_known(gcn, box, folder, tmp
     result = gcn("inpaint", folder / "wall.png", "--mask", tmp_path / "corner.png", *words)
     assert result.exit_code == 0, result.stderr
     run = tmp_path / "runs" / "00000-wall"
-    assert load_checkpoint(run).known is not None
+    saved = load_checkpoint(run)
+    assert saved.known is not None
+    assert (saved.origin.images, saved.origin.gcn) == (("wall.png",), __version__)
     assert result.stdout.split() == [str(run / "inpainted" / "wall-inpainted-seed0.png")]
     assert f"next time: --ckpt {run}" in result.stderr
 

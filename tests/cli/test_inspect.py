@@ -254,7 +254,13 @@ def test_pictures_are_looked_at_before_learning(gcn, box):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [((), "give --ckpt, or --images"), (("--images", "x", "--ckpt", "y"), "leave out the other")],
+    [
+        ((), "give --ckpt, or --images"),
+        (("--images", "x", "--ckpt", "y"), "leave out the other"),
+        (("--images", "x", "--samples", 0), "leave out the other"),
+        (("--images", "x", "--levels", "1"), "leave out the other"),
+        (("--images", "x", "--long", 5), "leave out the other"),
+    ],
 )
 def test_either_a_model_or_pictures_are_inspected(gcn, words, said):
     result = gcn("inspect", *words)

@@ -105,6 +105,12 @@ def test_where_tensorboard_is_not_installed_one_sentence_says_how(
             "them out with --set output.tensorboard=false\n"
         )
         assert listing(tmp_path) == before
+    config = tmp_path / "board.yaml"
+    config.write_text("output: {tensorboard: true}\n", encoding="utf-8")
+    told = gcn("seamless", box / "ordinary.png", "--config", config, "--runs", tmp_path / "r")
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert told.stderr.startswith("error: event files need a package more")
+    assert listing(tmp_path) == {*before, config.name}
 
 
 def test_numbers_alone_are_scalars():

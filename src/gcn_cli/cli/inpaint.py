@@ -298,6 +298,7 @@ def _learned(
     from gcn_cli.cli.signals import stopping
     from gcn_cli.engine import choose_machine, describe
     from gcn_cli.images.materials import group_files
+    from gcn_cli.run.board import check_board
     from gcn_cli.run.config import choose
     from gcn_cli.run.experiment import Stop, train_job
     from gcn_cli.run.jobs import Wish, choose_files, set_job
@@ -305,11 +306,12 @@ def _learned(
     from gcn_cli.run.progress import make_progress
 
     chosen = choose(config, None, [])
+    check_board(chosen)
     machine = choose_machine(device, precision, chosen.precision)
     sets = group_files(choose_files([image])[0])
     if len(sets) != 1:
         raise UsageError(f"{image} holds {len(sets)} pictures; one is completed at a time")
-    course = open_course(chosen, set_job(chosen, sets[0], Wish(mask)))
+    course = open_course(chosen, set_job(chosen, sets[0], Wish(mask)).noted(""))
     say(f"learning {course.job.name} with {chosen.name} on {describe(machine)}", quiet)
     stop = Stop()
     with stopping(stop):

@@ -97,7 +97,7 @@ def inspect(
     of them, index.html, that needs no other file.
     """
     if images is not None:
-        if any(given is not None for given in (ckpt, image, mask, out)):
+        if any(given is not None for given in (ckpt, image, mask, samples, levels, out)) or long:
             raise UsageError("--images is looked at by itself; leave out the other options")
         _photos(images, as_json)
         return
