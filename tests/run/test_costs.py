@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from gcn_cli.engine import Machine
 from gcn_cli.field.network import LayerSpec, NoiseNet
-from gcn_cli.run import field_cost, texture_course
+from gcn_cli.run import field_cost, texture_cost, texture_course
 from gcn_cli.run.config import validate
 from gcn_cli.run.jobs import Job, mean_colour
 from gcn_cli.run.kinds import open_course
@@ -52,6 +53,25 @@ def test_the_seconds_of_all_updates_add_up(course):
     plan = course().plan
     assert [size.updates for size in plan.sizes] == [(30, 2), (30, 2)]
     assert total_seconds(plan, [(1.0, 10.0), (2.0, 100.0)]) == 30 + 20 + 60 + 200
+
+
+@pytest.mark.parametrize("kind", ["texture", "field"])
+def test_processes_try_equally_often_however_long_each_takes(kind, course, small_config, together):
+    draw = torch.Generator().manual_seed(0)
+    cost = texture_cost if kind == "texture" else field_cost
+
+    def tried(ranks):
+        ticks = itertools.count(0, 1 if ranks.leads else 1000)  # one finds that all takes long
+        cost.time = SimpleNamespace(perf_counter=ticks.__next__)
+        machine = Machine(CPU, ranks=ranks)
+        if kind == "texture":
+            shown = torch.randn(1, 3, 48, 40, generator=draw)
+            return len(texture_cost.update_seconds(course().plan, shown, machine))
+        plan = build_plan(small_config(), Subject(1, 24, 32, 40.0))
+        shown = 40 * torch.randn(1, 1, 24, 32, generator=draw)
+        return len(field_cost._update_seconds(plan, shown, machine))
+
+    assert together(2, tried) == [2, 2]
 
 
 def test_the_memory_of_learning_is_maps_of_the_larger_act_and_copies_of_weights(course):

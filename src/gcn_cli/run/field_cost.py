@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gcn_cli.engine import FusedBasis, Machine, NoiseSource
+from gcn_cli.engine import FusedBasis, Machine, NoiseSource, Ranks
 from gcn_cli.field.convnet import Boundary, ConvNet, initial_weights, map_weights
 from gcn_cli.field.langevin import ChainState, run_langevin
 from gcn_cli.run.course import Estimate, check_memory
@@ -95,10 +95,11 @@ def _update_seconds(plan: Plan, observed: Tensor, machine: Machine) -> tuple[flo
     state = ChainState(torch.zeros(shape, device=machine.device))
     noise = NoiseSource(0, chains, machine.device)
     basis.load(weights)
-    step = _least(lambda: run_langevin(state, basis, plan.langevin, 1, noise)[0].images)
+    ranks = machine.ranks
+    step = _least(lambda: run_langevin(state, basis, plan.langevin, 1, noise)[0].images, ranks)
     mean = observed.mean((0, 2, 3))[:, None, None]
     course = learn(_trial(plan), observed, mean, begin(), machine)
-    return step, _least(lambda: next(course)[0].chains.images)
+    return step, _least(lambda: next(course)[0].chains.images, ranks)
 
 
 def _trial(plan: Plan) -> Plan:
@@ -108,9 +109,9 @@ def _trial(plan: Plan) -> Plan:
     return replace(plan, stages=(stage,), path_every=0)
 
 
-def _least(work: Callable[[], Tensor]) -> float:
-    """Seconds of the quickest of a few times; of a single one where that takes long."""
-    least = _timed(work)
+def _least(work: Callable[[], Tensor], ranks: Ranks) -> float:
+    """Seconds of the quickest of a few times, in all processes as many; of one that takes long."""
+    least = ranks.agreed(_timed(work))
     return least if least > _LONG else min(least, *(_timed(work) for _ in range(_CALIBRATION - 1)))
 
 
