@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -154,3 +155,28 @@ def test_steering_that_means_nothing_is_told(words, told, gcn, trained, tmp_path
     assert result.exit_code != 0
     assert told in result.stderr
     assert not out.exists()
+
+
+@pytest.mark.parametrize("words", [("--guide",), ("--init",), ("--init", "ordinary", "--keep")])
+def test_a_picture_that_steers_is_never_replaced(words, gcn, trained, box, tmp_path):
+    given = tmp_path / "given.png"
+    save_png(given, torch.cat([torch.zeros(1, 16, 32), torch.full((1, 16, 32), 255.0)], 1))
+    before = given.read_bytes()
+    full = [box / "ordinary.png" if word == "ordinary" else word for word in words]
+    size = ("--size", 32, "-o", given, "--overwrite")
+    result = gcn("synthesize", "--ckpt", trained["texture"], *full, given, *size)
+    assert (result.exit_code, given.read_bytes()) == (2, before)
+    assert "is what was given; it is never replaced" in result.stderr
+
+
+def test_what_any_model_of_a_mixture_was_learned_from_is_never_replaced(
+    gcn, trained, run, tmp_path
+):
+    second, picture = run("texture"), tmp_path / "picture.png"
+    save_png(picture, torch.zeros(1, 8, 8))
+    meta = json.loads((second / "meta.json").read_text())
+    (second / "meta.json").write_text(json.dumps({**meta, "images": [str(picture)]}))
+    words = ("--size", 32, "-o", picture, "--overwrite")
+    result = gcn("mix", trained["texture"], second, *words)
+    assert result.exit_code == 2
+    assert "is what the model was learned from; it is never replaced" in result.stderr

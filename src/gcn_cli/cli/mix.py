@@ -108,13 +108,14 @@ def mix(
     artist = MixArtist(models, weights, shares, blend, seed)  # type: ignore[arg-type]
     artist.canvas(request)  # refuses sizes that do not fit
     machine = choose_machine(device, precision, every[0].config.precision)
-    folder = paths[0] if paths[0].is_dir() else paths[0].parent
-    target = folder / "mixed" if out is None else Path(out)
-    stem = "-".join(run_stem(path if path.is_dir() else path.parent) for path in paths)
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    target = folders[0] / "mixed" if out is None else Path(out)
+    stem = "-".join(run_stem(folder) for folder in folders)
     outputs = plan_outputs(every[0], request, target, stem, depth, _name(out, target))
     outputs, request, kept = left_to_draw(outputs, request, skip_existing, quiet)
     given = [] if share is None else [share]
-    check_new(outputs.every(), folder, overwrite or skip_existing, given)
+    for folder in folders:
+        check_new(outputs.every(), folder, overwrite or skip_existing, given)
     told = replace(every[0], origin=joined([saved.origin for saved in every]))
     gallery = Gallery(told, request, machine, outputs)
     batch = artist.batch(request, machine, None)

@@ -186,7 +186,8 @@ def synthesize(
     films = [] if video is None else [video]
     new = [*([] if stream else outputs.every()), *films]
     again = overwrite or skip_existing
-    ranks.every(lambda: check_new(new, folder, again))  # before any process writes
+    given = [path for path in (guide, init, keep) if path is not None]
+    ranks.every(lambda: check_new(new, folder, again, given))  # before any process writes
     if outputs.note:
         say(outputs.note, quiet)
     film = Film() if video is not None and ranks.leads else None
