@@ -113,6 +113,20 @@ def test_images_that_dwarf_the_networks_are_told_of(gcn, box, tmp_path, side, to
     assert ("a smaller copy: --set images.max_side=64" in result.stderr) == told
 
 
+@pytest.mark.parametrize(("side", "told"), [(64, False), (65, True)])
+def test_a_smaller_copy_is_one_however_little_a_network_sees(gcn, box, tmp_path, side, told):
+    image, config = tmp_path / "large.png", tmp_path / "narrow.yaml"
+    noise = torch.randint(256, (3, side, side), generator=torch.Generator().manual_seed(0))
+    save_png(image, noise.float())
+    plain = yaml.safe_load((box / "plain.yaml").read_text(encoding="utf-8"))
+    plain["layers"] = [{"filters": 4, "size": 3}]
+    config.write_text(yaml.safe_dump(plain), encoding="utf-8")
+    result = gcn("train", "--images", image, "--config", config, "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert ("a smaller copy: --set images.max_side=64" in result.stderr) == told
+    assert "max_side=0" not in result.stderr
+
+
 def test_without_a_config_the_default_preset_is_taken(gcn, box):
     assert DEFAULT_PRESET == "texture"
     result = gcn("train", "--images", box / "ordinary.png", "--dry-run", "--quiet")

@@ -154,9 +154,9 @@ class FieldCourse:
         """What to tell of an image that dwarfs what the network sees of it at a time."""
         field = self.plan.net.receptive_field
         height, width = self.job.observed.shape[-2:]
-        if min(height, width) < _HUGE * field:
+        side = 64 * max(1, round(_MODERATE * field / 64))  # max_side 0 would be no limit
+        if min(height, width) < max(_HUGE * field, side + 1):
             return None
-        side = 64 * round(_MODERATE * field / 64)
         return (
             f"{self.job.name}: of {width}x{height} px the network sees {field} px at a time; if "
             "its motifs are wider, let it learn from a smaller copy: "
