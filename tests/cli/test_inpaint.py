@@ -146,6 +146,7 @@ def test_without_a_model_one_is_learned_from_what_is_known(gcn, box, folder, tmp
         ((), "nothing is missing"),
         (("--pad", "8,0,0,0", "-o", "out.foo"), "no suffix of a format"),
         (("--pad", "8,0,0,0", "-o", "wall.png"), "exists already"),
+        (("--pad", "8,0,0,0", "-o", "new.png", "--n", "2"), "one file for 2 pictures"),
     ],
 )
 def test_what_cannot_end_well_is_told_before_anything_is_learned(

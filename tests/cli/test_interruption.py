@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 import signal
@@ -637,3 +638,23 @@ def test_a_disk_quota_that_is_used_up(box, tmp_path):
     assert (told.returncode, told.stdout) == (1, "")
     assert told.stderr == f"error: cannot write {run / 'run.pt'}: File too large\n"
     assert not run.exists()
+
+
+def test_a_copy_of_a_checkpoint_is_not_gone_on_from(gcn, run):
+    """Its folder's own `run.pt` would be, unasked."""
+    folder = run("plain")
+    copy = folder / "best.pt"
+    copy.write_bytes((folder / "run.pt").read_bytes())
+    result = gcn("train", "--resume", copy)
+    assert result.exit_code == 2
+    assert "best.pt is a copy" in result.stderr
+
+
+def test_a_run_whose_last_samples_are_no_pictures_is_not_complete(gcn, box, tmp_path, monkeypatch):
+    def lost(course, state, machine):
+        return [torch.full((1, 8, 8), math.nan if course.complete(state) else 9.0)]
+
+    monkeypatch.setattr("gcn_cli.run.field_course.FieldCourse.pictures", lost)
+    result = gcn(*_words(box, tmp_path))
+    assert result.exit_code == 3
+    assert not load_checkpoint(next(tmp_path.glob("*/run.pt"))).complete

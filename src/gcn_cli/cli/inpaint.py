@@ -144,7 +144,7 @@ def inpaint(
         if skip_existing and _is_done(wanted):
             return
         _check_missing(image, mask, room)
-        _check_out(out, overwrite)
+        _check_out(out, overwrite, n)
     machine, saved, folder = _model(ckpt, config, runs, image, mask, device, precision, quiet)
     source = read_source(saved, image, mask)
     _complete(wanted, source if room is None else padded(source, room), machine, saved, folder)
@@ -197,7 +197,7 @@ def seamless(
     if ckpt is None:
         if skip_existing and _is_done(wanted):
             return
-        _check_out(out, overwrite)
+        _check_out(out, overwrite, n)
         _check_band(image, band)
     machine, saved, folder = _model(ckpt, config, runs, image, None, device, precision, quiet)
     multiple = getattr(saved.model, "multiple", 1)
@@ -224,11 +224,15 @@ def _check_band(image: Path, band: int | None) -> None:
         check_band(band, height, width)
 
 
-def _check_out(out: str | None, overwrite: bool) -> None:
-    """Refuse, before minutes of learning, a file of no known format or in the way."""
+def _check_out(out: str | None, overwrite: bool, count: int) -> None:
+    """Refuse, before minutes of learning, a file of no known format, in the way, or for several."""
     from gcn_cli.run.outputs import is_file_name
 
-    if out is not None and is_file_name(Path(out)) and Path(out).exists() and not overwrite:
+    if out is None or not is_file_name(Path(out)):
+        return
+    if count > 1:
+        raise UsageError(f"{out} is one file for {count} pictures; give a folder")
+    if Path(out).exists() and not overwrite:
         raise UsageError(f"{out} exists already; --overwrite replaces it")
 
 

@@ -94,7 +94,9 @@ class Desk:
     def __post_init__(self) -> None:
         self._kept_at = time.monotonic()
         done = self.course.done(self.kept)
-        self._board = Board(self.folder, self.course.config.output.tensorboard, done)
+        self._board = Board(self.folder, False, done)
+        with self._spared("event files"):
+            self._board = Board(self.folder, self.course.config.output.tensorboard, done)
 
     def keep(self, state: State) -> None:
         """Write the checkpoint, unless it holds this state already."""

@@ -129,13 +129,12 @@ def resume_job(
             return TrainResult(folder, complete=True, already=True, more=course.more)
         if held:
             clear_scratch(folder)
-        if config is not None:
-            save(folder, course, state)  # so that it goes on under this config from now on
-        _tidy_metrics(folder / "metrics.jsonl", course.done(state), progress)
         with writing(folder):
             atomic_write_text(folder / "config.yaml", dump(course.config))
             if config is not None:
+                save(folder, course, state)  # so that it goes on under this config from now on
                 _ask_anew(folder / "meta.json", course.config)
+        _tidy_metrics(folder / "metrics.jsonl", course.done(state), progress)
         return _run(Desk(course, folder, machine, progress, save_every, state), stop)
 
 
@@ -143,17 +142,21 @@ def load_run(path: Path) -> Checkpoint:
     """The checkpoint, or its folder, of a run that is to go on.
 
     Raises:
-        CheckpointError: see `load_learning`; where none was written yet, it tells what to do.
+        CheckpointError: see `load_learning`; where none was written yet, it tells what to do; a
+            copy of a run's checkpoint, beside which another one would be gone on with.
     """
     folder = path if path.is_dir() else path.parent
     try:
-        return load_learning(path)
+        saved = load_learning(path)
     except CheckpointError as error:
         argv = _read_meta(folder / "meta.json").get("argv")
         if (folder / "run.pt").exists() or not isinstance(argv, list):
             raise
         words = shlex.join(["gcn", *map(str, argv[1:])])
         raise CheckpointError(f"{error} to go on from; begin anew: {words}") from error
+    if path not in (folder, folder / "run.pt"):
+        raise CheckpointError(f"a run goes on from its run.pt, in its folder; {path} is a copy")
+    return saved
 
 
 def _reopened(folder: Path, config: Config | None) -> tuple[Course, State]:
@@ -236,6 +239,7 @@ def _unequal(one: Any, other: Any, path: str = "") -> list[str]:
 def _run(desk: Desk, stop: Stop) -> TrainResult:
     course, progress, name = desk.course, desk.progress, desk.course.job.name
     output, state = course.config.output, desk.kept
+    stop.agreed(desk.machine.ranks)
     _heed(stop, desk)
     progress.start(course.total_updates, name)
     clock, beat = Clock(), course.beats(state)
@@ -247,10 +251,12 @@ def _run(desk: Desk, stop: Stop) -> TrainResult:
             desk.note({**told.record, "seconds": round(clock.elapsed, 3)})
             ending = stop.agreed(desk.machine.ranks)
             due = desk.is_late() or _due(output.checkpoint_every, last, beat)
-            if complete or ending or due:
+            if (ending or due) and not complete:
                 desk.keep(state)
             if complete or _due(output.grid_every, last, beat):
                 desk.machine.ranks.every(partial(desk.show, state))  # all hear of a divergence
+            if complete:  # told so when its samples are pictures, and lie there
+                desk.keep(state)
             left = {"left": clock_text(clock.left(course.ahead(state)))}
             progress.update(course.done(state), {**told.shown, **left})
             if told.event:
@@ -270,6 +276,8 @@ def _run(desk: Desk, stop: Stop) -> TrainResult:
 def _follow(course: Course, begun: State, machine: Machine, stop: Stop) -> bool:
     """Learn beside the process that tells and writes; whether the plan was fulfilled."""
     state, beat = begun, course.beats(begun)
+    stop.agreed(machine.ranks)
+    _leave(stop)
     try:
         for now, _ in course.learn(begun, machine):
             state, last, beat = now, beat, course.beats(now)
@@ -283,9 +291,15 @@ def _follow(course: Course, begun: State, machine: Machine, stop: Stop) -> bool:
             raise DeviceError(f"out of memory; lower {course.spare(state)}") from error
         raise
     complete = course.complete(state)
-    if stop.signal_exit_code is not None and not complete:
-        raise Interrupted("stopped with the others", stop.signal_exit_code)
+    if not complete:
+        _leave(stop)
     return complete
+
+
+def _leave(stop: Stop) -> None:
+    """Stop at a signal that any of several processes had; raises Interrupted."""
+    if stop.signal_exit_code is not None:
+        raise Interrupted("stopped with the others", stop.signal_exit_code)
 
 
 def _due(every: int, last: int, beat: int) -> bool:
