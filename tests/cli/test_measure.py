@@ -249,6 +249,25 @@ def test_where_the_ways_disagree_no_number_is_told(gcn, runs, pictures, tmp_path
     assert (told["agree"], told["bits_per_value"]) == (False, None)
 
 
+def test_to_a_grey_model_a_picture_in_colour_is_its_mean(gcn, runs, pictures, tmp_path):
+    save_png(tmp_path / "mean.png", load_image(pictures / "ash.png").mean(0, keepdim=True))
+    words = ("--ckpt", runs["grey"], "--steps", 4, "--chains", 2, "--side", 8, "--json")
+    found = [
+        json.loads(gcn("likelihood", image, *words).stdout)["denoised"]
+        for image in (pictures / "ash.png", tmp_path / "mean.png")
+    ]
+    assert found[0] == pytest.approx(found[1], abs=0.02)  # whole grey levels
+
+
+def test_pictures_that_are_too_small_are_left_out_and_named(gcn, runs, pictures):
+    images = (pictures / "ash.png", pictures / "small.png")
+    result = gcn("score", *images, "--ckpt", runs["ash"], "--n", 3, "--json")
+    assert result.exit_code == 1
+    assert [json.loads(line)["image"] for line in result.stdout.splitlines()] == [str(images[0])]
+    assert f"error: {images[1]}: the image is 8x8 px" in result.stderr
+    assert "error: 1 of 2 pictures could not be scored" in result.stderr
+
+
 # ------------------------------------------------------------------------------- refusals
 
 
@@ -266,6 +285,7 @@ def test_where_the_ways_disagree_no_number_is_told(gcn, runs, pictures, tmp_path
             "is a picture that is scored",
         ),
         ("classify {box}/ash.png --ckpt {ash}", "give --ckpt twice or more"),
+        ("classify {box}/ash.png --ckpt {ash} --ckpt {ash}/run.pt", "one --ckpt is given twice"),
         ("classify {box}/ash.png --ckpt {ash} --ckpt {plain}", "of a single noise level"),
         (
             "classify {box}/smallest.png --ckpt {ash} --ckpt {bark}",

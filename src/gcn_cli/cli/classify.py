@@ -73,6 +73,9 @@ def classify(
 
     if len(ckpt) < 2:
         raise UsageError("a class is one of several: give --ckpt twice or more")
+    files_of = {(path / "run.pt" if path.is_dir() else path).resolve() for path in ckpt}
+    if len(files_of) < len(ckpt):
+        raise UsageError("every class is a model of its own; one --ckpt is given twice")
     machine = choose_machine(device, "auto")
     classes = named([(path, load_checkpoint(path)) for path in ckpt])
     for each in classes:

@@ -72,6 +72,6 @@ def export(
     if card:
         typer.echo(told(saved), nl=False)
         return
-    check_new([target], folder, overwrite)
+    check_new([target], folder, overwrite, [ckpt])
     export_checkpoint(target, saved, told(saved))
     typer.echo(str(target))

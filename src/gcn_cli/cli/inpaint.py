@@ -259,7 +259,10 @@ def _parse_pad(text: str) -> tuple[int, int, int, int]:
 
     parts = [n for n in (whole(part, MAX_SIDE) for part in text.split(",")) if n is not None]
     if len(parts) != 4 or text.count(",") != 3:
-        raise UsageError(f"room reads like 64,0,64,0 (left, top, right, bottom); '{text}' does not")
+        raise UsageError(
+            f"room reads like 64,0,64,0 (left, top, right, bottom), each at most {MAX_SIDE} px; "
+            f"'{text}' does not"
+        )
     left, top, right, bottom = parts
     return left, top, right, bottom
 

@@ -41,7 +41,11 @@ def register(app: typer.Typer) -> None:
 
 def mix(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN[:WEIGHT]...", help="Run folders; weights add to 1.")
+        list[str],
+        typer.Argument(
+            metavar="RUN[:WEIGHT]...",
+            help="Run folders; weights count by their sum; --map takes their place.",
+        ),
     ],
     share: Annotated[
         Path | None,

@@ -170,7 +170,7 @@ def _plain(value: Any) -> Any:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout: drawn on a terminal, plain aligned text when piped."""
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():
         _print_rich(title, columns, rows)
         return
     lines = [list(columns), *(list(row) for row in rows)]

@@ -16,14 +16,15 @@ from gcn_cli.cli.options import (
     examples,
     print_json,
     print_table,
+    say,
 )
-from gcn_cli.errors import CheckpointError, UsageError
+from gcn_cli.errors import CheckpointError, GcnError, ImageError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gcn_cli.engine import Machine
-    from gcn_cli.report.score import Score
+    from gcn_cli.report.score import Judge, Score
     from gcn_cli.run.checkpoint import Checkpoint as Saved
 
 _EXAMPLES = examples(
@@ -87,23 +88,41 @@ def score(
         raise UsageError(f"--map is of one picture, not of {len(files)}")
     pictures = [_read(saved, file) for file in files]
     judge = Judge(saved.model, machine, Settings(chains=n, seed=seed), saved.material is None)
-    found = [judge.score(picture) for picture in pictures]
+    found, left = _scored(judge, files, pictures)
     if odd is not None:
         _paint(saved, pictures[0], machine, odd)  # before anything is told: who listens may leave
     if as_json:
-        for file, one in zip(files, found, strict=True):
+        for file, one in found:
             print_json({**_data(file, one), "model": saved.fingerprint, "samples": n})
     else:
-        for file, one in zip(files, found, strict=True):
+        for file, one in found:
             _print(file, one, alone=len(files) == 1)
     if odd is not None:
         typer.echo(str(odd), err=as_json)
+    if left:
+        raise GcnError(f"{left} of {len(files)} pictures could not be scored and were left out")
+
+
+def _scored(
+    judge: Judge, files: list[Path], pictures: list[Tensor]
+) -> tuple[list[tuple[Path, Score]], int]:
+    """Pictures that are large enough, with their scores; how many are not, which is told."""
+    found: list[tuple[Path, Score]] = []
+    for file, picture in zip(files, pictures, strict=True):
+        try:
+            found.append((file, judge.score(picture)))
+        except ImageError as error:
+            if len(files) == 1:
+                raise ImageError(f"{file}: {error}") from error
+            say(f"error: {file}: {error}")
+    return found, len(files) - len(found)
 
 
 def _check_map(file: Path, images: list[Path], overwrite: bool) -> None:
-    from gcn_cli.images.files import check_format
+    from gcn_cli.images.files import check_folder, check_format
 
     check_format(file, "8")
+    check_folder(file.parent)
     if file.exists() and (not overwrite or any(file.samefile(i) for i in images if i.exists())):
         way = "is a picture that is scored" if overwrite else "exists already; --overwrite"
         raise UsageError(f"{file} {way}{'' if overwrite else ' replaces it'}")
@@ -163,4 +182,8 @@ def _paint(saved: Saved, picture: Tensor, machine: Machine, file: Path) -> None:
     from gcn_cli.images.files import save_picture
     from gcn_cli.report.local import heat, oddity_map
 
-    save_picture(file, heat(oddity_map(saved.model, saved.observed, picture, machine)))
+    painted = heat(oddity_map(saved.model, saved.observed, picture, machine))
+    try:
+        save_picture(file, painted)
+    except OSError as error:
+        raise GcnError(f"cannot write {file}: {error.strerror}") from error

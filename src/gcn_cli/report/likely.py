@@ -159,7 +159,7 @@ class _Coarsest:
 
     def ready(self, grey: Tensor) -> Tensor:
         """The middle (n, C, h, w) of the picture in units of contrast, once for every chain."""
-        y = (grey[None] - self.model.mean) / self.model.contrast
+        y = self.model.in_units(grey[None])
         y = at_size(y.float(), self.model.sizes[0].reduction)
         stride = self.model.net.total_stride
         height, width = (min(n, self.wanted.side) // stride * stride for n in y.shape[-2:])
