@@ -255,3 +255,15 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Any
 @pytest.fixture(scope="session")
 def alone() -> Ranks:
     return Ranks()
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Plays process ``number`` of ``size`` that torchrun started."""
+
+    def play(number: int, size: int) -> None:
+        told = {"TORCHELASTIC_RUN_ID": "x", "RANK": number, "LOCAL_RANK": number}
+        for name, value in {**told, "WORLD_SIZE": size}.items():
+            monkeypatch.setenv(name, str(value))
+
+    return play

@@ -22,23 +22,14 @@ from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.run.experiment import Stop
 from gcn_cli.run.lock import LOCK, locked
 from gcn_cli.run.rundir import read_jsonl
+from same import raw, same
 
 ROOT = Path(__file__).resolve().parents[2]
 BOTH = ("plain", pytest.param("texture", marks=pytest.mark.slow))
 
 
-def _same(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return a == b
-
-
 def _equal(one: Path, other: Path) -> bool:
-    return _same(*(torch.load(run / "run.pt", weights_only=True) for run in (one, other)))
+    return same(raw(one), raw(other))
 
 
 def _told(run: Path):
@@ -374,13 +365,14 @@ def test_a_lock_whose_file_was_taken_away_is_taken_anew(tmp_path, monkeypatch):
 def test_where_there_are_no_locks_a_run_goes_on_without(gcn, killed, monkeypatch, where):
     run = killed(2)
 
-    def refuse(*_, **__):
+    def no_locks(*_, **__):
         raise OSError(errno.ENOLCK, "no locks")
 
+    def no_file(path, *rest):
+        return _full() if str(path).endswith(LOCK) else real(path, *rest)
+
     real = os.open
-    if where.endswith("open"):
-        refuse = lambda path, *rest: _full() if str(path).endswith(LOCK) else real(path, *rest)  # noqa: E731
-    monkeypatch.setattr(where, refuse)
+    monkeypatch.setattr(where, no_file if where.endswith("open") else no_locks)
     assert gcn("train", "--resume", run).exit_code == 0
 
 

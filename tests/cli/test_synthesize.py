@@ -139,3 +139,12 @@ def test_any_size(gcn, trained, tmp_path, name, size):
     assert result.exit_code == 0, result.stderr
     width, height = map(int, size.split("x"))
     assert load_image(path).shape == (3, height, width)
+
+
+@pytest.mark.parametrize("more", [("--n", 3), ("--seed", 3)])
+def test_seeds_are_said_once(gcn, trained, tmp_path, more):
+    words = ("--ckpt", trained["plain"], "--size", 16, "--seeds", "0-1", "-o", tmp_path / "out")
+    result = gcn("synthesize", *words, *more)
+    assert result.exit_code == 2
+    assert "leave out --n and --seed" in result.stderr
+    assert not (tmp_path / "out").exists()

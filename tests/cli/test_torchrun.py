@@ -31,18 +31,6 @@ SHARED = ("--set", "reconstruction.batch=3", "--set", "likelihood.chains=2", "--
 LONG = ("--set", "reconstruction.updates=100000", "--set", "output.checkpoint_every=100")
 
 
-@pytest.fixture
-def launched(monkeypatch):
-    """Plays one of so many processes that torchrun started."""
-
-    def play(number, size):
-        told = {"TORCHELASTIC_RUN_ID": "x", "RANK": number, "WORLD_SIZE": size}
-        for name, value in told.items():
-            monkeypatch.setenv(name, str(value))
-
-    return play
-
-
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_first_process_speaks_for_all(number, launched, capsys):
     launched(number, 2)

@@ -16,22 +16,9 @@ from gcn_cli.images.files import save_png
 from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.run.config import DEFAULT_PRESET, read_yaml, resolve
 from gcn_cli.run.rundir import read_jsonl
+from same import raw, same
 
 RUN_FILES = {"run.pt", "config.yaml", "meta.json", "metrics.jsonl", "reals.png"}
-
-
-def _same(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return a == b
-
-
-def _raw(run: Path):
-    return torch.load(run / "run.pt", weights_only=True)
 
 
 def _train(gcn, box, out, *words, config="plain", images="images/ash.png"):
@@ -81,7 +68,7 @@ def test_the_resolved_config_replays_the_run(gcn, box, tmp_path, trained):
         *("train", "--images", box / "images" / "ash.png"),
         *("--config", first / "config.yaml", "--out", tmp_path),
     )
-    assert _same(_raw(Path(again.stdout.strip())), _raw(first))
+    assert same(raw(Path(again.stdout.strip())), raw(first))
 
 
 def test_the_seed_flag_wins_over_set(gcn, box, tmp_path):
@@ -252,7 +239,7 @@ def test_three_and_three_updates_are_six(gcn, box, tmp_path, trained, process, c
     going_on = process("train", "--resume", run, "--set", f"{key}=6")
     stdout, stderr = going_on.communicate(timeout=300)
     assert (going_on.returncode, stdout) == (0, f"{run}\n"), stderr
-    assert _same(_raw(run), _raw(trained[config]))
+    assert same(raw(run), raw(trained[config]))
     told, whole = (
         [(r["done"], r["gap"]) for r in read_jsonl(x / "metrics.jsonl")]
         for x in (run, trained[config])

@@ -17,24 +17,11 @@ from gcn_cli.run.checkpoint import load_checkpoint
 from gcn_cli.run.config import read_yaml
 from gcn_cli.run.experiment import Stop
 from gcn_cli.run.rundir import read_jsonl
+from same import raw, same
 
 RUN_FILES = {"run.pt", "config.yaml", "meta.json", "metrics.jsonl", "reals.png"}
 YIELDS = [(1, 25), (2, 30), (3, 31), (4, 32), (5, 57), (6, 62), (7, 63), (8, 64)]
 """(yields, updates done): two blocks of reconstruction, two of likelihood, at either size."""
-
-
-def _same(a, b):
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return a == b
-
-
-def _raw(run: Path):
-    return torch.load(run / "run.pt", weights_only=True)
 
 
 def _told(run: Path):
@@ -97,7 +84,7 @@ def test_the_resolved_config_replays_the_run(gcn, box, tmp_path, trained):
         *("train", "--images", box / "images" / "ash.png"),
         *("--config", first / "config.yaml", "--out", tmp_path),
     )
-    assert _same(_raw(Path(again.stdout.strip())), _raw(first))
+    assert same(raw(Path(again.stdout.strip())), raw(first))
 
 
 @pytest.mark.parametrize("lots", [False, True], ids=["tiny", "64 px"])
@@ -148,7 +135,7 @@ def test_a_budget_that_suffices_changes_nothing(gcn, box, tmp_path, trained):
     result = _train(gcn, box, tmp_path, "--set", "budget=3600")
     assert "budget" not in result.stderr
     run = Path(result.stdout.strip())
-    assert _same(_raw(run), _raw(trained["texture"]))
+    assert same(raw(run), raw(trained["texture"]))
 
 
 def test_dry_run_tells_what_the_budget_will_do(gcn, box, tmp_path):
@@ -206,7 +193,7 @@ def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not(gcn, trained, sto
     result = gcn("train", "--resume", run)
     assert (result.exit_code, result.stdout) == (0, f"{run}\n"), result.stderr
     whole = trained["texture"]
-    assert _same(_raw(run), _raw(whole))
+    assert same(raw(run), raw(whole))
     assert _pictures(run) == _pictures(whole)
     assert _told(run) == _told(whole)
 
@@ -217,7 +204,7 @@ def test_another_process_goes_on_with_equal_bits(process, trained, stopped):
     going_on = process("train", "--resume", run)
     stdout, stderr = going_on.communicate(timeout=300)
     assert (going_on.returncode, stdout) == (0, f"{run}\n"), stderr
-    assert _same(_raw(run), _raw(trained["texture"]))
+    assert same(raw(run), raw(trained["texture"]))
 
 
 def test_likelihood_can_be_extended(gcn, run):

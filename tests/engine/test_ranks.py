@@ -53,18 +53,6 @@ def test_alone_nothing_is_touched_and_nothing_is_asked():
     assert join(torch.device("cpu")) == alone
 
 
-@pytest.fixture
-def launched(monkeypatch):
-    """Plays one of so many processes that torchrun started."""
-
-    def play(number, size):
-        told = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": size, "LOCAL_RANK": number}
-        for name, value in told.items():
-            monkeypatch.setenv(name, str(value))
-
-    return play
-
-
 def test_one_process_under_the_launcher_is_alone(launched):
     launched(0, 1)
     assert join(torch.device("cpu")) == Ranks()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -246,8 +245,8 @@ def _request(
 
     if tile not in TILINGS:
         raise UsageError(f"--tile is one of {', '.join(TILINGS)}, not '{tile}'")
-    if not math.isfinite(temperature):
-        raise UsageError("--temperature must be a finite number")
+    if seeds is not None and (n, seed) != (1, 0):
+        raise UsageError("--seeds says which samples; leave out --n and --seed")
     width, height = parse_size(size)
     numbers = parse_seeds(seeds) if seeds is not None else tuple(range(seed, seed + n))
     return Request(width, height, numbers, tile, temperature)  # type: ignore[arg-type]
